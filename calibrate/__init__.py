@@ -1,0 +1,1 @@
+"""Exit records and costs in, an exit family out. Needs numpy alone."""

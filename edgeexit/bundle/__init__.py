@@ -1,0 +1,1 @@
+"""What lies on disk: the manifest, the sealed files, the exit family."""

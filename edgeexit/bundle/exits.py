@@ -1,0 +1,139 @@
+"""``exits.json``: the calibrated exit family, one shape and one nested knob."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeexit.budget import Budget, CostKind
+from edgeexit.errors import BudgetError
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """What leaving at each exit costs.
+
+    Attributes:
+        kind: ``flops`` (fractions of the static model) or ``latency`` (milliseconds).
+        per_exit: Cumulative cost ``c_k`` of leaving at exit k, length K.
+        static: Cost of the whole static model in the same unit.
+        fingerprint: The device on which a latency was measured; empty for FLOPs.
+    """
+
+    kind: CostKind
+    per_exit: tuple[float, ...]
+    static: float
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class ExitSettings:
+    """What the runtime takes for one call: gate parameters and thresholds of K - 1 gates.
+
+    Attributes:
+        params: One ``(P_k,) float32`` array a gate.
+        thresholds: ``(K - 1,) float32``; exit where ``score >= threshold``.
+    """
+
+    params: tuple[npt.NDArray[np.float32], ...]
+    thresholds: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ExitFamily:
+    """All calibrated operating points of one bundle.
+
+    The *shape* is a parameter vector a gate. The *knob* moves all thresholds together: row m of
+    ``thresholds`` leaves no later than row m + 1 for every input, so mean cost rises with m.
+
+    Attributes:
+        policy: Name of the policy that fitted it.
+        manifest_digest: Digest of the manifest of the bundle it belongs to.
+        gate: Name of the gate it parametrises, and its feature version.
+        gate_version: Version of that gate's feature list.
+        params: One parameter tuple a gate, K - 1 of them.
+        thresholds: ``(M, K - 1)``, each column non-decreasing in m.
+        shares: ``(M, K)`` fractions of the calibration set that leave at each exit.
+        quality: ``(M,)`` mean quality (accuracy where labels were given) on the calibration set.
+        quality_kind: ``accuracy`` or ``agreement`` (with the last exit, without labels).
+        per_exit_quality: ``(K,)`` mean quality when everything leaves at exit k.
+        discrete: True where scores have few values, so a budget snaps down to a row.
+        costs: A cost table a kind.
+        samples: Number of calibration samples.
+        data_sha256: Digest of the calibration data.
+        budget: The budget it was calibrated at, or None.
+    """
+
+    policy: str
+    manifest_digest: str
+    gate: str
+    gate_version: int
+    params: tuple[tuple[float, ...], ...]
+    thresholds: Array
+    shares: Array
+    quality: Array
+    quality_kind: str
+    per_exit_quality: Array
+    discrete: bool
+    costs: Mapping[CostKind, CostTable]
+    samples: int
+    data_sha256: str
+    budget: Budget | None
+
+    def curve(self, kind: CostKind) -> Array:
+        """Return the mean cost ``(M,)`` of every row, non-decreasing.
+
+        Raises:
+            BudgetError: The family has no costs of that kind.
+        """
+        if kind not in self.costs:
+            raise BudgetError(
+                f"this bundle was calibrated for {' and '.join(sorted(self.costs))}, not {kind}.",
+                hint=f"calibrate again with a budget of kind {kind} on this device.",
+                code="budget.kind",
+            )
+        cost: Array = self.shares @ np.asarray(self.costs[kind].per_exit)
+        return np.maximum.accumulate(cost)
+
+    def position(self, budget: Budget) -> float:
+        """Return the knob, a position in [0, M - 1] between rows, whose mean cost is ``budget``.
+
+        Raises:
+            BudgetError: The budget is below the cheapest or above the dearest row, or of a kind
+                that was not calibrated.
+        """
+        curve = self.curve(budget.kind)
+        low, high = float(curve[0]), float(curve[-1])
+        tolerance = 1e-6 * high
+        if not low - tolerance <= budget.value <= high + tolerance:
+            raise BudgetError(
+                f"budget {budget} is outside what this model can do: its exits cost from "
+                f"{Budget(low, budget.kind)} to {Budget(high, budget.kind)} on average.",
+                hint="choose a budget between the two.",
+                code="budget.bounds",
+            )
+        row = int(np.searchsorted(curve, budget.value, side="right")) - 1
+        row = min(max(row, 0), len(curve) - 1)
+        if self.discrete or row == len(curve) - 1:
+            return float(row)
+        return row + (budget.value - float(curve[row])) / float(curve[row + 1] - curve[row])
+
+    def settings(self, budget: Budget) -> ExitSettings:
+        """Return gate parameters and thresholds whose mean cost is ``budget``.
+
+        Raises:
+            BudgetError: As :meth:`position`.
+        """
+        position = self.position(budget)
+        row = min(int(position), len(self.thresholds) - 2) if len(self.thresholds) > 1 else 0
+        weight = position - row
+        upper = self.thresholds[min(row + 1, len(self.thresholds) - 1)]
+        low = self.thresholds[row]
+        mixed = low if weight == 0 else upper if weight == 1 else (1 - weight) * low + weight * upper
+        params = tuple(np.asarray(vector, dtype=np.float32) for vector in self.params)
+        return ExitSettings(params, mixed.astype(np.float32))

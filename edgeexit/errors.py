@@ -1,0 +1,67 @@
+"""The errors that edgeexit raises on purpose.
+
+Every error says what was wrong (with the value), what would be right, and what to do next.
+An exception that is not an :class:`EdgeExitError` is a bug in edgeexit.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeExitError(Exception):
+    """Base of all errors a user can cause or mend.
+
+    Args:
+        message: What was wrong, with the offending value, and what would be right.
+        hint: What to do next, one sentence.
+        code: A stable, dotted identifier such as ``model.single-output``; scripts may match on it.
+    """
+
+    exit_code: ClassVar[int] = 1
+    """The exit code of the command line for this family."""
+
+    def __init__(self, message: str, *, hint: str, code: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.message} Hint: {self.hint}"
+
+
+class InputError(EdgeExitError):
+    """Data or an argument handed to edgeexit is not usable."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class ModelError(EdgeExitError):
+    """A model cannot be read, sliced, gated or quantized."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class BundleError(EdgeExitError):
+    """A bundle, or a file that belongs to it, is missing, damaged or not what it claims to be."""
+
+    exit_code: ClassVar[int] = 5
+
+
+class TargetError(EdgeExitError):
+    """A target is unknown, not installed, or its engine refused the work."""
+
+    exit_code: ClassVar[int] = 6
+
+
+class BudgetError(EdgeExitError):
+    """A budget lies outside what the model can do, or is of another kind or device."""
+
+    exit_code: ClassVar[int] = 7
+
+
+class ResourceError(EdgeExitError):
+    """The machine ran out of disk, memory or another resource."""
+
+    exit_code: ClassVar[int] = 8

@@ -1,0 +1,1 @@
+"""One folder an inference engine, the same file names in each."""
