@@ -1,1 +1,28 @@
 """Exit records and costs in, an exit family out. Needs numpy alone."""
+
+from __future__ import annotations
+
+from edgeexit.calibrate.builder import RecordBuilder
+from edgeexit.calibrate.costs import flops_table, latency_table
+from edgeexit.calibrate.family import fit_family
+from edgeexit.calibrate.frontier import OperatingPoint, frontier, point_at, recommend
+from edgeexit.calibrate.nesting import simulate
+from edgeexit.calibrate.policies import POLICIES, Policy, find_policy
+from edgeexit.calibrate.records import ExitRecords, GateLayout
+
+__all__ = [
+    "POLICIES",
+    "ExitRecords",
+    "GateLayout",
+    "OperatingPoint",
+    "Policy",
+    "RecordBuilder",
+    "find_policy",
+    "fit_family",
+    "flops_table",
+    "frontier",
+    "latency_table",
+    "point_at",
+    "recommend",
+    "simulate",
+]

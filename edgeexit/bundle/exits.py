@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.budget import Budget, CostKind
-from edgeexit.errors import BudgetError
+from edgeexit.errors import BudgetError, BundleError
 
 Array = npt.NDArray[np.float64]
+
+_SHARES_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class ExitFamily:
         samples: Number of calibration samples.
         data_sha256: Digest of the calibration data.
         budget: The budget it was calibrated at, or None.
+
+    Raises:
+        BundleError: The parts disagree in size, a number is not finite, or a row of thresholds
+            leaves later than the row after it.
     """
 
     policy: str
@@ -84,6 +90,10 @@ class ExitFamily:
     samples: int
     data_sha256: str
     budget: Budget | None
+
+    def __post_init__(self) -> None:
+        """Check that the parts agree; see the class."""
+        _check_family(self)
 
     def curve(self, kind: CostKind) -> Array:
         """Return the mean cost ``(M,)`` of every row, non-decreasing.
@@ -117,11 +127,11 @@ class ExitFamily:
                 hint="choose a budget between the two.",
                 code="budget.bounds",
             )
-        row = int(np.searchsorted(curve, budget.value, side="right")) - 1
-        row = min(max(row, 0), len(curve) - 1)
+        value = min(max(budget.value, low), high)
+        row = int(np.searchsorted(curve, value, side="right")) - 1
         if self.discrete or row == len(curve) - 1:
             return float(row)
-        return row + (budget.value - float(curve[row])) / float(curve[row + 1] - curve[row])
+        return row + (value - float(curve[row])) / float(curve[row + 1] - curve[row])
 
     def settings(self, budget: Budget) -> ExitSettings:
         """Return gate parameters and thresholds whose mean cost is ``budget``.
@@ -134,6 +144,55 @@ class ExitFamily:
         weight = position - row
         upper = self.thresholds[min(row + 1, len(self.thresholds) - 1)]
         low = self.thresholds[row]
-        mixed = low if weight == 0 else upper if weight == 1 else (1 - weight) * low + weight * upper
+        mixed = low if weight == 0 else (1 - weight) * low + weight * upper
         params = tuple(np.asarray(vector, dtype=np.float32) for vector in self.params)
         return ExitSettings(params, mixed.astype(np.float32))
+
+
+def _require(holds: bool | np.bool_, field: str, fault: str) -> None:
+    if not holds:
+        raise BundleError(
+            f"exit family: {field} {fault}",
+            hint="calibrate the bundle again.",
+            code="exits.invalid",
+        )
+
+
+def _check_family(family: ExitFamily) -> None:
+    _require(family.thresholds.ndim == 2, "thresholds", "must have two axes, (M, K - 1).")
+    rows, gates = family.thresholds.shape
+    _require(rows >= 1 and gates >= 1, "thresholds", f"are {rows} x {gates}; both must be >= 1.")
+    shapes = {
+        "shares": (family.shares, (rows, gates + 1)),
+        "quality": (family.quality, (rows,)),
+        "per_exit_quality": (family.per_exit_quality, (gates + 1,)),
+        "thresholds": (family.thresholds, (rows, gates)),
+    }
+    for field, (array, shape) in shapes.items():
+        _require(array.shape == shape, field, f"must have shape {shape}, has {array.shape}.")
+        _require(np.isfinite(array).all(), field, "must hold finite numbers only.")
+    in_float32 = np.abs(family.thresholds).max() <= np.finfo(np.float32).max
+    _require(in_float32, "thresholds", "must fit in float32.")
+    ordered = (np.diff(family.thresholds, axis=0) >= 0).all()
+    _require(ordered, "thresholds", "must not fall from one row to the next.")
+    whole = np.abs(family.shares.sum(axis=1) - 1).max() <= _SHARES_TOLERANCE
+    shares = (family.shares >= 0).all() and whole
+    _require(shares, "shares", "must be fractions that add up to 1 in every row.")
+    counted = len(family.params)
+    _require(counted == gates, "params", f"must have {gates} vectors, one a gate, has {counted}.")
+    finite = all(bool(np.isfinite(np.asarray(vector)).all()) for vector in family.params)
+    _require(finite, "params", "must hold finite numbers only.")
+    _require(family.samples >= 1, "samples", f"must be at least 1, is {family.samples}.")
+    _require(bool(family.costs), "costs", "must hold at least one table.")
+    for kind, table in family.costs.items():
+        _check_costs(kind, table, gates + 1)
+
+
+def _check_costs(kind: CostKind, table: CostTable, exits: int) -> None:
+    field = f"costs[{kind}]"
+    _require(table.kind == kind, field, f"is a table of kind {table.kind}.")
+    counted = len(table.per_exit)
+    _require(counted == exits, field, f"must have {exits} costs, one an exit, has {counted}.")
+    costs = np.asarray((*table.per_exit, table.static))
+    positive = (np.isfinite(costs) & (costs > 0)).all()
+    _require(positive, field, "must hold positive, finite numbers only.")

@@ -16,7 +16,7 @@ BATCH = "batch"
 """The symbol of the batch dimension in every shape of a bundle."""
 
 Dim = int | str
-"""A dimension: a number, or an affine expression of one symbol such as ``49*batch`` or ``seq+1``."""
+"""A dimension: a number, or an affine expression of one symbol: ``49*batch``, ``seq+1``."""
 
 _DIM = re.compile(r"(?:(?P<factor>[1-9]\d*)\*)?(?P<symbol>[A-Za-z_]\w*)(?P<offset>[+-]\d+)?")
 
@@ -244,7 +244,7 @@ class Manifest:
 
     @property
     def flops_costs(self) -> tuple[float, ...]:
-        """Cost ``c_k`` of leaving at exit k in FLOPs, as fractions of the static model; length K."""
+        """Cost ``c_k`` of leaving at exit k: FLOPs as fractions of the static model; length K."""
         costs, spent = [], 0
         for stage in self.stages:
             spent += stage.flops + (stage.gate.flops if stage.gate else 0)

@@ -1,0 +1,89 @@
+"""Cost tables: what leaving at each exit costs, counted or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeexit.budget import Budget
+from edgeexit.bundle.exits import CostTable
+from edgeexit.bundle.specs import Manifest
+from edgeexit.errors import BudgetError, InputError
+
+Array = npt.NDArray[np.float64]
+
+
+def checked_table(table: CostTable) -> CostTable:
+    """Return ``table`` if its costs are positive, finite and rise with the exits.
+
+    Raises:
+        InputError: They are not.
+    """
+    per_exit = np.asarray(table.per_exit, dtype=np.float64)
+    finite = bool(np.isfinite(per_exit).all() and np.isfinite(table.static))
+    rising = len(per_exit) > 1 and per_exit[0] > 0 and bool((np.diff(per_exit) > 0).all())
+    if not finite or not rising or table.static <= 0:
+        raise InputError(
+            f"{table.kind} costs of the exits are {list(table.per_exit)} (static model "
+            f"{table.static}); right are positive, finite numbers that rise from exit to exit.",
+            hint="measure again on an idle machine.",
+            code="costs.values",
+        )
+    return table
+
+
+def flops_table(manifest: Manifest) -> CostTable:
+    """Return the counted costs, in fractions of the static model.
+
+    Raises:
+        InputError: The manifest's counts do not rise from exit to exit.
+    """
+    return checked_table(CostTable("flops", manifest.flops_costs, 1.0))
+
+
+def latency_table(stages: Sequence[float], static: float, fingerprint: str) -> CostTable:
+    """Return measured costs in milliseconds.
+
+    Args:
+        stages: Milliseconds of each of the K stages with its head, gate and moves.
+        static: Milliseconds of the whole static model.
+        fingerprint: The device they were measured on.
+
+    Raises:
+        InputError: A time is not a positive, finite number.
+    """
+    per_exit = tuple(float(cost) for cost in np.cumsum(np.asarray(stages, dtype=np.float64)))
+    return checked_table(CostTable("latency", per_exit, float(static), fingerprint))
+
+
+def check_budget(budget: Budget, table: CostTable) -> None:
+    """Refuse a budget that no mix of exits can meet.
+
+    Raises:
+        BudgetError: It is below the cost of the first exit, above that of the last, or of another
+            kind than the table.
+    """
+    low, high = Budget(table.per_exit[0], table.kind), Budget(table.per_exit[-1], table.kind)
+    if budget.kind != table.kind:
+        raise BudgetError(
+            f"budget {budget} is of kind {budget.kind}, but the costs at hand are {table.kind}.",
+            hint=f"give a budget from {low} to {high}.",
+            code="budget.kind",
+        )
+    slack = 1e-6 * high.value
+    if not low.value - slack <= budget.value <= high.value + slack:
+        raise BudgetError(
+            f"budget {budget} is outside what this model can do: leaving always at the first "
+            f"exit costs {low}, always at the last {high}.",
+            hint=f"choose a budget from {low} to {high}.",
+            code="budget.bounds",
+        )
+
+
+def reference_budget(budget: Budget | None, table: CostTable) -> float:
+    """Return the mean cost at which a shape is fitted: the budget, or the middle of the range."""
+    if budget is not None:
+        return budget.value
+    return (table.per_exit[0] + table.per_exit[-1]) / 2

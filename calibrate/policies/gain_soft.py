@@ -1,0 +1,115 @@
+"""``gain-soft``: go on where going on is worth its cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeexit.calibrate.nesting import gate_scores, shared_rows
+from edgeexit.calibrate.policies.base import Array, Policy, Shape, weighed
+from edgeexit.calibrate.policies.regression import Design, sigmoid
+from edgeexit.calibrate.policies.soft import targets
+from edgeexit.calibrate.records import ExitRecords
+
+PREDICTORS = (
+    "log_odds",
+    "log_odds_squared",
+    "margin",
+    "entropy",
+    "agree_previous",
+    "previous_log_odds",
+    "agree_log_odds",
+    "agree_fraction",
+)
+"""Features the gain is regressed on, where a gate has them; ``bias`` takes the intercept."""
+
+PRICE_STEPS = 30
+"""Bisection steps on the price of cost."""
+
+HIGHEST_PRICE = 2.0**20
+"""Quality a whole model's cost is priced at, at most; all then leave at exit 1."""
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What backward induction needs.
+
+    Attributes:
+        designs: One :class:`Design` a gate.
+        expected: ``(n, K)``: what leaving at each exit is worth, as far as its gate can tell.
+        costs: ``(K,)`` cumulative costs, in units of c_K.
+    """
+
+    designs: tuple[Design, ...]
+    expected: Array
+    costs: Array
+
+    def solve(self, price: float) -> tuple[list[Array], float]:
+        """Return the gain's weights at each gate, and the mean cost of stopping at no gain.
+
+        Args:
+            price: Quality that one c_K of cost must earn.
+        """
+        worth = self.expected[:, -1].copy()
+        spent = np.full(len(worth), self.costs[-1])
+        weights: list[Array] = []
+        for gate in reversed(range(len(self.designs))):
+            toll = price * (self.costs[gate + 1] - self.costs[gate])
+            coefficients = self.designs[gate].linear(worth - self.expected[:, gate] - toll)
+            gain = self.designs[gate].matrix @ coefficients
+            worth = self.expected[:, gate] + np.maximum(gain, 0.0)
+            spent = np.where(gain <= 0, self.costs[gate], spent)
+            weights.insert(0, coefficients)
+        return weights, float(spent.mean())
+
+    def at(self, cost: float) -> list[Array]:
+        """Return the weights at the price whose mean cost is ``cost`` (in units of c_K)."""
+        low, high = 0.0, 1.0
+        if self.solve(low)[1] <= cost:
+            return self.solve(low)[0]
+        while self.solve(high)[1] > cost and high < HIGHEST_PRICE:
+            low, high = high, 2 * high
+        for _ in range(PRICE_STEPS):
+            price = (low + high) / 2
+            low, high = (price, high) if self.solve(price)[1] > cost else (low, price)
+        return self.solve(high)[0]
+
+
+class GainSoft(Policy):
+    """Stopping by backward induction on soft labels.
+
+    With ``p_k`` a ridge logistic regression of exit k's worth on its gate's features ``phi_k``,
+    and ``V = p_K`` to begin with, for k = K-1..1 the gain of going on at a price ``lambda``,
+    ``V - p_k - lambda (c_{k+1} - c_k)``, is ridge-regressed on ``phi_k`` to ``b_k``, and
+    ``V = p_k + max(phi_k b_k, 0)``. lambda is bisected so that leaving where the gain is at most
+    0 costs the reference budget on average. The score is ``-phi_k b_k``; the knob is one
+    threshold for all gates. It is fitted value iteration for optimal stopping (Tsitsiklis and Van
+    Roy, "Regression methods for pricing complex American-style options", 2001) with the last
+    exit's calibrated belief as its reward; worked out and measured for edgeexit.
+    """
+
+    name = "gain-soft"
+    gates = ("statistics", "confidence")
+    needs = ("bias", "log_odds")
+
+    def _fit(self, records: ExitRecords, costs: Array, reference: float) -> Shape:
+        names = [name for name in PREDICTORS if name in records.gate.features]
+        columns = [records.gate.features.index(name) for name in names]
+        reward = targets(records).astype(np.float64)
+        designs = tuple(
+            Design.of(records.features[:, gate, columns]) for gate in range(len(costs) - 1)
+        )
+        expected = [
+            sigmoid(design.matrix @ design.logistic(reward[:, gate]))
+            for gate, design in enumerate(designs)
+        ]
+        problem = _Problem(designs, np.column_stack([*expected, reward[:, -1]]), costs / costs[-1])
+        params = []
+        for design, weights in zip(designs, problem.at(reference / costs[-1]), strict=True):
+            intercept, slopes = design.raw(-weights)
+            params.append(
+                weighed(records, {"bias": intercept, **dict(zip(names, slopes, strict=True))})
+            )
+        scores = gate_scores(records, tuple(params))
+        return Shape(tuple(params), shared_rows(scores, costs))

@@ -1,0 +1,146 @@
+"""``edgeexit compile``: a multi-exit model in, a bundle out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgeexit.bundle.specs import Preprocessing
+from edgeexit.cli.reply import Reply
+from edgeexit.cli.tables import manifest_answer, parity_lines, stage_table
+from edgeexit.cli.verb import PATH, names, numbers, verb
+from edgeexit.errors import InputError
+
+PRECISIONS = ("f32", "bf16", "fp16", "int8")
+
+
+@verb("compile", short_help="Compile a multi-exit model into a bundle.")
+@click.argument("model")
+@click.option(
+    "-o", "--output", "bundle", type=PATH, help="The bundle to write. Default: MODEL's name + .eex."
+)
+@click.option("--target", default="cpu", show_default=True, help="Device, or a device file.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the device's own.")
+@click.option("--quant-data", help="Data to quantize on; default: --data.")
+@click.option("--keep-float", multiple=True, metavar="PATTERN", help="Nodes kept out of int8.")
+@click.option("--exits", type=names, metavar="A,B,C", help="Exit outputs, first to last.")
+@click.option("--gate", default="statistics", show_default=True, help="Gate of every early exit.")
+@click.option(
+    "--input-shape", multiple=True, metavar="NAME=1,3,224,224", help="For models made by torch."
+)
+@click.option("--image-size", type=numbers, metavar="H,W", help="Resize images to this.")
+@click.option("--scale", type=float, help="Factor on pixel values; default 1/255.")
+@click.option("--mean", type=numbers, metavar="M,...", help="Subtracted a channel, after scaling.")
+@click.option("--std", type=numbers, metavar="S,...", help="Divided by a channel.")
+@click.option("--classes", metavar="FILE|A,B", help="Class names: one a line, or a list.")
+@click.option("--data", help="Labelled data: accuracy of every exit in the parity report.")
+def command(
+    reply: Reply,
+    *,
+    model: str,
+    bundle: Path | None,
+    target: str,
+    precision: str | None,
+    quant_data: str | None,
+    keep_float: tuple[str, ...],
+    exits: tuple[str, ...] | None,
+    gate: str,
+    input_shape: tuple[str, ...],
+    image_size: tuple[float, ...] | None,
+    scale: float | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    classes: str | None,
+    data: str | None,
+) -> None:
+    """Compile MODEL into a bundle.
+
+    MODEL is an ONNX file whose outputs are the logits of its exits, a .pt2 file, or
+    package.module:factory. Giving any of --image-size, --scale, --mean or --std bakes the
+    preprocessing of uint8 images (height, width, channels) into the first stage.
+    """
+    from edgeexit.compiler import compile_model
+
+    output = bundle or Path(Path(model.rpartition(":")[2]).stem + ".eex")
+    with reply.progress() as progress:
+        compiled = compile_model(
+            model,
+            output,
+            target=target,
+            precision=precision,
+            exits=exits,
+            gate=gate,
+            input_shape=_shapes(input_shape) or None,
+            quant_data=(quant_data or data) if precision == "int8" else quant_data,
+            keep_float=keep_float,
+            preprocessing=_preprocessing(image_size, scale, mean, std),
+            classes=_classes(classes),
+            data=data,
+            progress=progress,
+        )
+    parity = compiled.parity()
+    reply.answer(
+        manifest_answer(compiled) | {"parity": parity},
+        f"compiled {output}: {compiled.manifest.precision} for {compiled.manifest.device}",
+        stage_table(compiled.manifest),
+        *parity_lines(parity),
+    )
+
+
+def _shapes(entries: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    shapes = {}
+    for entry in entries:
+        name, equals, sizes = entry.partition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise InputError(
+                f"--input-shape {entry!r} is not NAME=SIZE,SIZE,...",
+                hint="write for example --input-shape image=1,3,224,224.",
+                code="input.shape-syntax",
+            )
+    return shapes
+
+
+def _preprocessing(
+    size: tuple[float, ...] | None,
+    scale: float | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+) -> Preprocessing | None:
+    if size is None and scale is None and mean is None and std is None:
+        return None
+    if size is not None and (len(size) not in (1, 2) or any(s < 1 or s % 1 for s in size)):
+        raise InputError(
+            f"--image-size {','.join(f'{s:g}' for s in size)} is not a height and a width.",
+            hint="write for example --image-size 224,224.",
+            code="input.image-size",
+        )
+    channels = max(len(mean or (0,)), len(std or (1,)))
+    return Preprocessing(
+        input="image",
+        size=None if size is None else (int(size[0]), int(size[-1])),
+        scale=1 / 255 if scale is None else scale,
+        mean=mean or (0.0,) * channels,
+        std=std or (1.0,) * channels,
+    )
+
+
+def _classes(value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    path = Path(value)
+    if "," in value and not path.exists():
+        return names(value)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"class names {value!r} cannot be read: {error}.",
+            hint="give a text file with one name a line, or names separated by commas.",
+            code="input.classes",
+        ) from error
+    return tuple(line.strip() for line in lines if line.strip())

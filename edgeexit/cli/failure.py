@@ -1,0 +1,107 @@
+"""From an exception to two lines and an exit code; no error leaves the command line another way."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import click
+
+from edgeexit.errors import EdgeExitError, ResourceError
+from edgeexit.version import __version__
+
+USAGE, BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 2, 70, 130, 141, 143
+"""Exit codes beside those of the error families (see ``docs/commands.md``)."""
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; unwinds the stack so that temporary files are removed on the way."""
+
+
+def guarded(call: Callable[[], object], words: Sequence[str]) -> int:
+    """Run ``call`` and return the exit code of the process, reporting what went wrong.
+
+    Args:
+        call: The command line's work; it may return an exit code.
+        words: The arguments of the command line, to see ``--json`` and ``--debug`` even where
+            they could not be parsed.
+    """
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        code = call()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has left (`| head`); Python must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
+    except (Exception, KeyboardInterrupt, _Terminated) as error:
+        return _report(error, words)
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _report(error: BaseException, words: Sequence[str]) -> int:
+    known = _as_edgeexit_error(error)
+    if isinstance(error, (KeyboardInterrupt, click.Abort, _Terminated)):
+        stopped = isinstance(error, _Terminated)
+        message, code = ("terminated", TERMINATED) if stopped else ("interrupted", INTERRUPTED)
+        hint, name = "what stood before is unchanged; run the command again.", f"process.{message}"
+        message += "."
+    elif isinstance(error, click.UsageError):
+        message, hint, name, code = *_usage(error), "usage", USAGE
+    elif known is not None:
+        message, hint, name, code = known.message, known.hint, known.code, known.exit_code
+    else:
+        message = f"a bug in edgeexit {__version__}: {type(error).__name__}: {error}"
+        hint, name, code = "please report it, with the lines above.", "bug", BUG
+    if code == BUG or "--debug" in words or os.environ.get("EDGEEXIT_DEBUG", "0") not in ("", "0"):
+        traceback.print_exception(error, file=sys.stderr)
+    print(f"error: {_one_line(message)}", f"hint: {_one_line(hint)}", sep="\n", file=sys.stderr)  # noqa: T201
+    if "--json" in words:
+        answer = {"code": name, "message": message, "hint": hint, "exit_code": code}
+        print(json.dumps({"error": answer}))  # noqa: T201
+    return code
+
+
+def _as_edgeexit_error(error: BaseException) -> EdgeExitError | None:
+    if isinstance(error, EdgeExitError):
+        return error
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = f" while writing {error.filename}" if error.filename else ""
+        return ResourceError(
+            f"no space left{where}: {os.strerror(error.errno or 0)}.",
+            hint="free some space, or write to another disk; what stood there is unchanged.",
+            code="resource.disk",
+        )
+    if isinstance(error, MemoryError):
+        return ResourceError(
+            "the machine ran out of memory.",
+            hint="use fewer or smaller samples, or a machine with more memory.",
+            code="resource.memory",
+        )
+    return None
+
+
+def _usage(error: click.UsageError) -> tuple[str, str]:
+    command = error.ctx.command_path if error.ctx else "edgeexit"
+    hint = f"see `{command} --help`."
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        hint = f"give it on the command line or in edgeexit.toml; {hint}"
+    return error.format_message(), hint
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

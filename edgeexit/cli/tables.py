@@ -1,0 +1,124 @@
+"""How manifests, operating points and parity reports look to a reader and to a script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from edgeexit.bundle.bundle import Bundle
+from edgeexit.bundle.specs import Manifest, StageSpec, TensorSpec, dim_symbol
+from edgeexit.cli.reply import Table
+
+_DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "bool": 1}
+
+
+def boundary_bytes(stage: StageSpec) -> int:
+    """Return the bytes that cross the stage's end for one sample; an unknown size counts as 1."""
+    return sum(_tensor_bytes(spec) for spec in stage.carried_out)
+
+
+def _tensor_bytes(spec: TensorSpec) -> int:
+    symbols = {symbol for dim in spec.shape if (symbol := dim_symbol(dim))}
+    elements = 1
+    for size in spec.resolve(dict.fromkeys(symbols, 1)):
+        elements *= size
+    bits = "".join(filter(str.isdigit, spec.dtype)) or "8"
+    return elements * _DTYPE_BYTES.get(spec.dtype, int(bits) // 8)
+
+
+def manifest_answer(bundle: Bundle) -> dict[str, Any]:
+    """Return what ``compile`` and ``inspect`` answer with ``--json``."""
+    manifest = bundle.manifest
+    return {
+        "bundle": str(bundle.folder),
+        "digest": bundle.digest,
+        "name": manifest.name,
+        "device": manifest.device,
+        "precision": manifest.precision,
+        "inputs": [_tensor(spec) for spec in manifest.inputs],
+        "classes": list(manifest.classes) if manifest.classes else None,
+        "static": {"flops": manifest.static_flops, "params": manifest.static_params},
+        "compaction": {
+            "allowed": manifest.compaction.allowed,
+            "reason": manifest.compaction.reason,
+        },
+        "stages": [
+            _stage(stage, cost)
+            for stage, cost in zip(manifest.stages, manifest.flops_costs, strict=True)
+        ],
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
+
+
+def _stage(stage: StageSpec, cost: float) -> dict[str, Any]:
+    return {
+        "number": stage.number,
+        "exit": stage.exit.name,
+        "flops": stage.flops,
+        "params": stage.params,
+        "cost": cost,
+        "boundary": [_tensor(spec) for spec in stage.carried_out],
+        "boundary_bytes": boundary_bytes(stage),
+        "gate": stage.gate.name if stage.gate else None,
+        "gate_flops": stage.gate.flops if stage.gate else 0,
+    }
+
+
+def stage_table(manifest: Manifest) -> Table:
+    """Return one row a stage, and one for the static model."""
+    rows = [
+        (
+            str(stage.number),
+            stage.exit.name,
+            count(stage.flops + (stage.gate.flops if stage.gate else 0)),
+            f"{cost:.3f}",
+            count(stage.params),
+            f"{boundary_bytes(stage):,} B in {len(stage.carried_out)}" if stage.carried_out else "",
+            stage.gate.name if stage.gate else "",
+        )
+        for stage, cost in zip(manifest.stages, manifest.flops_costs, strict=True)
+    ]
+    rows.append(
+        ("static", "", count(manifest.static_flops), "1.000", count(manifest.static_params), "", "")
+    )
+    columns = ("stage", "exit", "FLOPs", "cost of exit", "params", "boundary", "gate")
+    return Table(columns, rows, text_columns=("exit", "gate"))
+
+
+def count(number: float) -> str:
+    """Return a count with three digits and a unit: ``23.1 M``."""
+    for factor, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= factor:
+            return f"{number / factor:.3g}{unit}" if number < 999.5 * factor else f"{number:.3g}"
+    return f"{number:g}"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage with one decimal."""
+    return f"{100 * share:.1f} %"
+
+
+def shares(values: Iterable[float]) -> str:
+    """Return exit shares as whole percentages: ``48/30/12/10 %``."""
+    return "/".join(f"{100 * value:.0f}" for value in values) + " %"
+
+
+def parity_lines(parity: Mapping[str, Any]) -> Sequence[str]:
+    """Return the flat figures of a parity report, one line each."""
+    lines = []
+    for name, value in parity.items():
+        if isinstance(value, Mapping):
+            inner = ", ".join(f"{key} {_short(item)}" for key, item in value.items())
+            lines.append(f"parity, {name}: {inner}")
+    return lines
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_short(item) for item in value) + "]"
+    return str(value)

@@ -1,0 +1,1 @@
+"""One multi-exit ONNX graph in, K stage graphs out. Needs onnx and onnx-ir."""

@@ -1,0 +1,131 @@
+"""Reading an ONNX file that may be damaged or hostile."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from edgeexit.errors import ModelError
+
+_LARGEST_GRAPH = 2 << 30
+"""Bytes of the graph's own file; protobuf itself ends there."""
+
+_MOST_NODES = 1_000_000
+_DEEPEST_SUBGRAPH = 16
+_LARGEST_TENSOR = 1 << 40
+"""Bytes; a tensor that claims more is an attack or damage."""
+
+
+def read_onnx(path: Path) -> ir.Model:
+    """Read an ONNX model; its external data stay memory-mapped.
+
+    Raises:
+        ModelError: The file is missing, truncated, not ONNX or not valid, is beyond the size
+            limits, or refers to external data outside its folder.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"there is no model file {str(path)!r}.",
+            hint="check the path; a .onnx file is expected.",
+            code="model.missing",
+        )
+    size = path.stat().st_size
+    if size > _LARGEST_GRAPH:
+        raise ModelError(
+            f"{path.name} has {size} bytes; an ONNX graph file has {_LARGEST_GRAPH} at most.",
+            hint="save it with its weights as external data.",
+            code="model.too-large",
+        )
+    proto = _parse(path)
+    _check_sizes(proto.graph, path)
+    _check_external(proto, path)
+    _check(path)
+    model = ir.serde.deserialize_model(proto)
+    ir.external_data.set_base_dir(model.graph, path.parent)
+    return model
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    """Parse the file without its external data."""
+    try:
+        proto = onnx.load(path, format="protobuf", load_external_data=False)
+    except DecodeError as error:
+        raise _not_onnx(path, "it cannot be parsed") from error
+    if not proto.graph.node or not proto.graph.output or not proto.opset_import:
+        raise _not_onnx(path, "it holds no graph with nodes and outputs")
+    return proto
+
+
+def _not_onnx(path: Path, reason: str) -> ModelError:
+    return ModelError(
+        f"{path.name} is truncated or not an ONNX file: {reason}.",
+        hint="copy or export the file again; onnx.checker.check_model(path) must pass.",
+        code="model.not-onnx",
+    )
+
+
+def _check_sizes(graph: onnx.GraphProto, path: Path, depth: int = 0) -> None:
+    """Refuse graphs and tensors beyond any real model's size, before anything is allocated."""
+    claimed = max((_claimed_bytes(tensor) for tensor in graph.initializer), default=0)
+    if len(graph.node) > _MOST_NODES or depth > _DEEPEST_SUBGRAPH or claimed > _LARGEST_TENSOR:
+        raise ModelError(
+            f"{path.name} is beyond the limits: {len(graph.node)} nodes (at most {_MOST_NODES}), "
+            f"subgraphs {depth} deep (at most {_DEEPEST_SUBGRAPH}), a tensor of {claimed} bytes "
+            f"(at most {_LARGEST_TENSOR}).",
+            hint="check where the file comes from.",
+            code="model.too-large",
+        )
+    for node in graph.node:
+        for attribute in node.attribute:
+            for subgraph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                _check_sizes(subgraph, path, depth + 1)
+
+
+def _claimed_bytes(tensor: onnx.TensorProto) -> int:
+    """Return the bytes that a tensor's shape asks for; negative sizes count as too many."""
+    if any(dim < 0 for dim in tensor.dims):
+        return _LARGEST_TENSOR + 1
+    return math.prod(tensor.dims)
+
+
+def _check_external(proto: onnx.ModelProto, path: Path) -> None:
+    """Refuse external data that lie outside the model's folder, or are links or missing."""
+    for tensor in onnx.external_data_helper._get_all_tensors(proto):  # noqa: SLF001
+        if not onnx.external_data_helper.uses_external_data(tensor):
+            continue
+        location = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        file = path.parent / location
+        if not _is_contained(location) or not _is_plain(path.parent, file):
+            raise ModelError(
+                f"{path.name}: the data of tensor {tensor.name!r} are said to lie in {location!r}, "
+                "which is no plain file in the model's folder.",
+                hint="put the model and its external data in one folder, without links.",
+                code="model.external-data",
+            )
+
+
+def _is_contained(location: str) -> bool:
+    """Tell whether a location is a relative path that stays inside its folder on any system."""
+    posix, windows = PurePosixPath(location), PureWindowsPath(location)
+    absolute = posix.is_absolute() or windows.is_absolute() or bool(windows.drive)
+    return bool(location) and not absolute and "\0" not in location and ".." not in windows.parts
+
+
+def _is_plain(folder: Path, file: Path) -> bool:
+    """Tell whether a file is regular, has one hard link, and is reached through no symlink."""
+    if not file.is_file() or file.stat().st_nlink != 1:
+        return False
+    return file.resolve() == folder.resolve() / file.relative_to(folder)
+
+
+def _check(path: Path) -> None:
+    """Run onnx's own checker on the file, external data included."""
+    try:
+        onnx.checker.check_model(str(path), full_check=False)
+    except onnx.checker.ValidationError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise _not_onnx(path, f"onnx.checker says: {reason}") from error

@@ -1,0 +1,122 @@
+"""A folder of class folders of images, decoded for a model that takes ``uint8`` images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeexit.bundle.specs import TensorSpec
+from edgeexit.errors import InputError
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def read_image_folder(
+    folder: Path, inputs: Sequence[TensorSpec] | None
+) -> tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.int64], tuple[str, ...]]:
+    """Return the input's name, the images, their labels and the class names.
+
+    Classes are the folders in alphabetical order; images lie right in them.
+
+    Args:
+        folder: The folder of class folders.
+        inputs: The model's inputs: a single ``(batch, height, width, channels) uint8`` image; or
+            None for an input ``x`` of three channels.
+
+    Returns:
+        The name, ``(n, height, width, channels) uint8``, ``(n,) int64`` and the class names.
+
+    Raises:
+        InputError: The model takes no raw images, Pillow is missing, there are no images, one
+            cannot be decoded, or sizes differ.
+    """
+    spec = _image_input(inputs)
+    open_image = _pillow()
+    channels = spec.shape[3]
+    mode = _MODES.get(channels) if isinstance(channels, int) else "RGB"
+    if mode is None:
+        raise _error(f"images have 1, 3 or 4 channels; the model takes {channels}.", "channels")
+    classes = tuple(sorted(entry.name for entry in folder.iterdir() if _is_class(entry)))
+    files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
+    if not files:
+        raise _error(
+            f"{folder} holds no class folders with images.",
+            "data-empty",
+            "put the images of each class into a folder named after it.",
+        )
+    wanted = spec.shape[1:3]
+    images: list[npt.NDArray[np.uint8]] = []
+    for path, _ in files:
+        image = _decode(open_image, path, mode)
+        _check_size(path, image, wanted)
+        wanted = image.shape[:2]
+        images.append(image)
+    labels = np.asarray([label for _, label in files], dtype=np.int64)
+    return spec.name, np.stack(images), labels, classes
+
+
+def _error(message: str, code: str, hint: str = "see --data in the README.") -> InputError:
+    return InputError(message, hint=hint, code=f"input.{code}")
+
+
+def _is_class(entry: Path) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _images(folder: Path) -> list[Path]:
+    found = [path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES]
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def _image_input(inputs: Sequence[TensorSpec] | None) -> TensorSpec:
+    if inputs is None:
+        return TensorSpec("x", "uint8", ("batch", "height", "width", 3))
+    if len(inputs) == 1 and inputs[0].dtype == "uint8" and len(inputs[0].shape) == 4:
+        return inputs[0]
+    found = ", ".join(f"{spec.name}: {spec.dtype} {list(spec.shape)}" for spec in inputs)
+    raise _error(
+        f"the model takes {found}; a folder of images feeds one uint8 input (batch, height, "
+        "width, channels).",
+        "images",
+        "bake the preprocessing into the model at compile, or give an .npz of prepared inputs.",
+    )
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise _error(
+            "Pillow is not installed; it decodes images.",
+            "images-dependency",
+            "install it with: pip install 'edgeexit[images]'",
+        ) from None
+    return Image.open
+
+
+def _decode(open_image: Any, path: Path, mode: str) -> npt.NDArray[np.uint8]:
+    try:
+        with open_image(path) as image:
+            pixels = np.asarray(image.convert(mode), dtype=np.uint8)
+    except Exception as error:  # decoders raise many kinds
+        raise _error(f"{path} cannot be decoded: {error}.", "image", "remove the file.") from None
+    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+
+
+def _check_size(path: Path, image: npt.NDArray[np.uint8], wanted: tuple[int | str, ...]) -> None:
+    fixed = [
+        isinstance(dim, int) and dim != size
+        for dim, size in zip(wanted, image.shape[:2], strict=True)
+    ]
+    if any(fixed):
+        size = "x".join(str(dim) for dim in wanted)
+        raise _error(
+            f"{path} is {image.shape[0]}x{image.shape[1]} (height x width); {size} was expected.",
+            "image-size",
+            "resize the images, or load them with package.module:function.",
+        )

@@ -1,0 +1,76 @@
+"""The budget dial: gate parameters and thresholds, one immutable object a setting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeexit.budget import Budget
+from edgeexit.bundle.exits import ExitFamily
+from edgeexit.bundle.specs import GateSpec
+from edgeexit.errors import BudgetError
+
+NEVER = float("nan")
+"""A threshold that no score reaches, not even infinity: comparisons with NaN are false."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dial:
+    """One setting. A call takes the object once and so never mixes two settings.
+
+    Attributes:
+        budget: The budget it serves; None where every sample goes to the last exit.
+        params: One ``(P,) float32`` array a gate.
+        limits: K - 1 thresholds.
+    """
+
+    budget: Budget | None
+    params: tuple[npt.NDArray[np.float32], ...]
+    limits: tuple[float, ...]
+
+    @classmethod
+    def make(
+        cls,
+        gates: tuple[GateSpec, ...],
+        family: ExitFamily | None,
+        budget: Budget | None,
+        fingerprint: str,
+    ) -> Dial:
+        """Return the setting that serves ``budget``.
+
+        Args:
+            gates: The K - 1 gates of the bundle.
+            family: The calibrated exits, or None.
+            budget: The budget, or None to send every sample to the last exit.
+            fingerprint: This device, for budgets in milliseconds.
+
+        Raises:
+            BudgetError: There is no family, or the budget is out of bounds, of a kind that was
+                not calibrated, or in the milliseconds of another device.
+        """
+        if budget is None:
+            defaults = tuple(np.asarray(gate.default_params, np.float32) for gate in gates)
+            return cls(None, defaults, (NEVER,) * len(gates))
+        if family is None:
+            raise BudgetError(
+                f"a budget of {budget} needs calibrated exits, and this bundle has no exits.json.",
+                hint=f"run: edgeexit calibrate BUNDLE --data DATA --budget {budget.value:g}"
+                f"{'ms' if budget.kind == 'latency' else ''}",
+                code="budget.uncalibrated",
+            )
+        _check_device(family, budget, fingerprint)
+        settings = family.settings(budget)
+        return cls(budget, settings.params, tuple(float(t) for t in settings.thresholds))
+
+
+def _check_device(family: ExitFamily, budget: Budget, fingerprint: str) -> None:
+    table = family.costs.get(budget.kind)
+    if budget.kind == "latency" and table is not None and table.fingerprint != fingerprint:
+        raise BudgetError(
+            f"a budget of {budget} was asked for on '{fingerprint}', but latency was measured on "
+            f"'{table.fingerprint}'.",
+            hint="calibrate on this device, or give the budget as a fraction of FLOPs.",
+            code="budget.device",
+        )

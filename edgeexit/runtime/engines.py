@@ -1,0 +1,102 @@
+"""The compiled stages of one bundle: one static set for single samples, one for batches."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeexit.bundle.specs import BATCH
+from edgeexit.runtime.lane import Lane
+from edgeexit.runtime.machine import Machine
+from edgeexit.runtime.plan import Plan
+from edgeexit.targets.base import Engine
+
+
+class EngineSet:
+    """Opens engines and makes lanes of them; threads may share it.
+
+    Each compiled stage holds weights of its own, so the engines for batches are opened when the
+    first batch comes, and never where none does.
+
+    Args:
+        machine: What to open them with.
+        plan: The bundle's plan.
+        files: One ONNX file a stage, verified.
+        max_batch: Largest batch to run at once; None allows the device file's largest.
+
+    Attributes:
+        plan: The bundle's plan.
+        buckets: The batch sizes that run, ascending; the first is 1.
+    """
+
+    def __init__(
+        self, machine: Machine, plan: Plan, files: Sequence[Path], max_batch: int | None
+    ) -> None:
+        self.plan = plan
+        self.buckets = _buckets(machine.buckets, max_batch) if plan.compacts else (1,)
+        self._machine = machine
+        self._files = tuple(files)
+        # Reentrant: the first lane of a size warms itself under the lock.
+        self._lock = threading.RLock()
+        self._warm: set[tuple[int, tuple[int, ...]]] = set()
+        self._batches: tuple[Engine, ...] | None = None
+        self._single = self._open({BATCH: 1})
+
+    def lane(self, bucket: int, symbols: tuple[int, ...]) -> Lane:
+        """Return a new lane for ``bucket`` samples at the given sizes.
+
+        The first lane of a size runs once on zeros, since engines prepare themselves at the
+        first call of every new size.
+        """
+        with self._lock:
+            if bucket > 1 and self._batches is None:
+                self._batches = self._open({})
+                self._warm_up_to(bucket, symbols)
+            lane = self._lane(bucket, symbols)
+            if (bucket, symbols) not in self._warm:
+                self._warm_lane(lane, symbols)
+            return lane
+
+    def close(self) -> None:
+        """Close all engines; lanes made of them must not be used any more."""
+        with self._lock:
+            for engine in self._single + (self._batches or ()):
+                engine.close()
+
+    def _lane(self, bucket: int, symbols: tuple[int, ...]) -> Lane:
+        engines = self._single if bucket == 1 else self._batches
+        assert engines is not None
+        return Lane(self.plan, engines, self.plan.dims(bucket, symbols))
+
+    def _warm_up_to(self, bucket: int, symbols: tuple[int, ...]) -> None:
+        for smaller in self.buckets[1:]:
+            if smaller < bucket:
+                self._warm_lane(self._lane(smaller, symbols), symbols)
+
+    def _warm_lane(self, lane: Lane, symbols: tuple[int, ...]) -> None:
+        for run in lane.runs:
+            run()
+        self._warm.add((lane.bucket, symbols))
+
+    def _open(self, dims: dict[str, int]) -> tuple[Engine, ...]:
+        opened: list[Engine] = []
+        try:
+            for stage, file in zip(self.plan.stages, self._files, strict=True):
+                opened.append(
+                    self._machine.open(file, stage.fed, stage.produced, dims, self.plan.native)
+                )
+        except BaseException:
+            for engine in opened:
+                engine.close()
+            raise
+        return tuple(opened)
+
+
+def _buckets(buckets: Sequence[int], max_batch: int | None) -> tuple[int, ...]:
+    """Return 1 and the buckets up to ``max_batch``, which itself becomes the largest."""
+    sizes = sorted({1, *buckets})
+    if max_batch is None:
+        return tuple(sizes)
+    return tuple(sorted({*sizes[: bisect_right(sizes, max_batch)], max_batch}))

@@ -1,0 +1,155 @@
+"""Runs stages until every sample has left, and lets those that leave out of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeexit.runtime.answers import Answers
+from edgeexit.runtime.dial import NEVER, Dial
+from edgeexit.runtime.inputs import Checked
+from edgeexit.runtime.lane import Lane
+from edgeexit.runtime.worker import Worker
+
+Runs = Sequence[Callable[[], None]]
+
+
+class Watch(Protocol):
+    """Whoever measures: wraps the calls that run the stages of a lane."""
+
+    def timed(self, lane: Lane) -> Runs:
+        """Return K calls that run the stages of ``lane`` and note their times."""
+
+
+def route_one(lane: Lane, limits: Sequence[float], runs: Runs) -> tuple[int, float]:
+    """Run stages on the one sample in ``lane`` until a score reaches its limit.
+
+    The loop that a single input lives in: nothing is looked up by name, nothing is copied.
+    A NaN score never leaves early, for comparisons with NaN are false.
+
+    Returns:
+        The exit taken, from 0, and its score; NaN at the last exit.
+    """
+    index = 0
+    for score, limit in zip(lane.scores, limits, strict=True):
+        runs[index]()
+        value: float = score().item()
+        if value >= limit:
+            return index, value
+        index += 1
+    runs[index]()
+    return index, NEVER
+
+
+def walk_one(lane: Lane, last: int, runs: Runs) -> float:
+    """Run the stages up to exit ``last`` (from 0) whatever their scores; return the last score."""
+    value = NEVER
+    for index in range(last + 1):
+        runs[index]()
+        if index < len(lane.scores):
+            value = lane.scores[index]().item()
+    return value if last < len(lane.scores) else NEVER
+
+
+def route_batch(
+    worker: Worker,
+    checked: Checked,
+    dial: Dial,
+    watch: Watch | None,
+    forced: npt.NDArray[np.intp] | None = None,
+) -> Answers:
+    """Answer a batch: in chunks of the largest bucket, or one by one where rows must not leave.
+
+    Args:
+        worker: The buffers to use.
+        checked: The inputs.
+        dial: Gate parameters and thresholds.
+        watch: Who measures, or None.
+        forced: ``(n,)`` exits to take, from 0, whatever the scores; None asks the gates.
+    """
+    answers = Answers(worker.plan, checked.rows)
+    width = worker.largest if worker.plan.compacts else 1
+    for start in range(0, checked.rows, width):
+        rows = np.arange(start, min(start + width, checked.rows))
+        _route_chunk(worker, checked, rows, dial, watch, forced, answers)
+    return answers
+
+
+def _route_chunk(
+    worker: Worker,
+    checked: Checked,
+    rows: npt.NDArray[np.intp],
+    dial: Dial,
+    watch: Watch | None,
+    forced: npt.NDArray[np.intp] | None,
+    answers: Answers,
+) -> None:
+    """Answer the consecutive samples ``rows``; ``slots`` are their places in the present lane."""
+    lane = worker.lane(len(rows), checked.symbols, dial)
+    lane.write(checked.arrays, int(rows[0]), int(rows[-1]) + 1)
+    slots = np.arange(len(rows))
+    for index, limit in enumerate(dial.limits):
+        (watch.timed(lane) if watch else lane.runs)[index]()
+        scores: npt.NDArray[np.float32] = lane.scores[index]()[slots]
+        if forced is not None:
+            leaving = forced[rows] == index
+        else:
+            leaving = scores >= limit
+            if checked.rejected is not None:
+                leaving &= ~checked.rejected[rows]
+        if not leaving.any():
+            continue
+        answers.add(lane, index, slots[leaving], rows[leaving], scores[leaving])
+        rows, slots = rows[~leaving], slots[~leaving]
+        if not len(rows):
+            return
+        lane, slots = _shrink(worker, lane, index, slots, checked.symbols, dial)
+    (watch.timed(lane) if watch else lane.runs)[-1]()
+    answers.add(lane, len(dial.limits), slots, rows, None)
+
+
+def _shrink(
+    worker: Worker,
+    lane: Lane,
+    index: int,
+    slots: npt.NDArray[np.intp],
+    symbols: tuple[int, ...],
+    dial: Dial,
+) -> tuple[Lane, npt.NDArray[np.intp]]:
+    """Move the samples left to a smaller lane where there is one; else the dead rows stay."""
+    if worker.bucket(len(slots)) >= lane.bucket:
+        return lane, slots
+    smaller = worker.lane(len(slots), symbols, dial)
+    lane.move(index, slots, smaller)
+    return smaller, np.arange(len(slots))
+
+
+def run_all(
+    worker: Worker, checked: Checked, dial: Dial
+) -> tuple[list[npt.NDArray[Any]], list[npt.NDArray[Any]], list[npt.NDArray[Any]]]:
+    """Run every sample through all stages.
+
+    Returns:
+        K arrays of logits, K - 1 of features and K - 1 of scores, each with n rows.
+    """
+    plan = worker.plan
+    logits: list[list[npt.NDArray[Any]]] = [[] for _ in plan.stages]
+    features: list[list[npt.NDArray[Any]]] = [[] for _ in dial.limits]
+    scores: list[list[npt.NDArray[Any]]] = [[] for _ in dial.limits]
+    width = worker.largest if plan.compacts else 1
+    for start in range(0, checked.rows, width):
+        stop = min(start + width, checked.rows)
+        lane = worker.lane(stop - start, checked.symbols, dial)
+        lane.write(checked.arrays, start, stop)
+        slots = np.arange(stop - start)
+        for index, run in enumerate(lane.runs):
+            run()
+            logits[index].append(lane.logits(index, slots))
+            if index < len(dial.limits):
+                features[index].append(lane.features[index]()[slots])
+                scores[index].append(lane.scores[index]()[slots])
+    join = np.concatenate
+    return [join(x) for x in logits], [join(x) for x in features], [join(x) for x in scores]

@@ -1,0 +1,132 @@
+"""The buffers of one concurrent call, and the pool from which calls take them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable
+
+from edgeexit.errors import ResourceError
+from edgeexit.runtime.dial import Dial
+from edgeexit.runtime.engines import EngineSet
+from edgeexit.runtime.lane import Lane
+
+_MAX_LANES = 16
+"""Lanes a worker keeps where a model has other dynamic sizes than the batch."""
+
+_DRAIN_SECONDS = 0.001
+
+
+class Worker:
+    """Lanes by size, made when first needed. One thread at a time.
+
+    Args:
+        engines: The compiled stages.
+    """
+
+    __slots__ = ("_engines", "_lanes", "plan")
+
+    def __init__(self, engines: EngineSet) -> None:
+        self._engines = engines
+        self._lanes: dict[tuple[int, tuple[int, ...]], Lane] = {}
+        self.plan = engines.plan
+
+    @property
+    def largest(self) -> int:
+        """Samples that the largest lane holds."""
+        return self._engines.buckets[-1]
+
+    def bucket(self, rows: int) -> int:
+        """Return the smallest bucket that holds ``rows`` samples."""
+        buckets = self._engines.buckets
+        return buckets[bisect_left(buckets, rows)]
+
+    def lane(self, rows: int, symbols: tuple[int, ...], dial: Dial) -> Lane:
+        """Return a lane for ``rows`` samples, its gates set to ``dial``.
+
+        Args:
+            rows: Samples, at most :attr:`largest`.
+            symbols: Sizes of the other symbols.
+            dial: The setting of this call.
+        """
+        key = (1 if rows == 1 else self.bucket(rows), symbols)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._make(key)
+        elif symbols:
+            # The order of the dict is the order of last use.
+            self._lanes[key] = self._lanes.pop(key)
+        lane.apply(dial)
+        return lane
+
+    def _make(self, key: tuple[int, tuple[int, ...]]) -> Lane:
+        lane = self._engines.lane(*key)
+        if self.plan.symbols and len(self._lanes) >= _MAX_LANES:
+            del self._lanes[next(iter(self._lanes))]
+        self._lanes[key] = lane
+        return lane
+
+
+class Pool:
+    """Workers waiting for a call. As many are made as calls ever ran at once.
+
+    Args:
+        make: Makes a worker.
+    """
+
+    def __init__(self, make: Callable[[], Worker]) -> None:
+        self._make = make
+        self._idle: deque[Worker] = deque()
+        self._lock = threading.Lock()
+        self._made = 0
+        self._closed = False
+
+    def take(self) -> Worker:
+        """Return a worker for one call, the one used last if any is idle.
+
+        Raises:
+            ResourceError: The pool is closed.
+        """
+        try:
+            # Atomic in CPython, as is append: no lock where a worker is idle.
+            return self._idle.pop()
+        except IndexError:
+            with self._lock:
+                if self._closed:
+                    raise closed_runtime() from None
+                worker = self._make()
+                self._made += 1
+                return worker
+
+    def give(self, worker: Worker) -> None:
+        """Take back a worker whose call has ended well."""
+        self._idle.append(worker)
+
+    def discard(self) -> None:
+        """Forget a worker whose call failed: its buffers may be in any state."""
+        with self._lock:
+            self._made -= 1
+
+    def close(self) -> None:
+        """Let no further call begin, wait for those that run, and drop all workers."""
+        with self._lock:
+            self._closed = True
+        while True:
+            with self._lock:
+                while self._idle:
+                    self._idle.pop()
+                    self._made -= 1
+                if self._made == 0:
+                    return
+            time.sleep(_DRAIN_SECONDS)
+
+
+def closed_runtime() -> ResourceError:
+    """Return the error for a call on a closed runtime."""
+    return ResourceError(
+        "this runtime is closed and can answer no more.",
+        hint="open the bundle again: edgeexit.Runtime(...).",
+        code="runtime.closed",
+    )

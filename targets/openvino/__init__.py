@@ -1,0 +1,1 @@
+"""OpenVINO on the CPU: the engine for x86."""
