@@ -64,7 +64,8 @@ def simulate(
 def leave(scores: Floats, thresholds: Floats) -> Integers:
     """Return the index ``(n,)``, from 0, of the first gate that lets each sample go, else K - 1."""
     gone = scores >= thresholds
-    return np.where(gone.any(axis=1), gone.argmax(axis=1), scores.shape[1]).astype(np.int64)
+    exits: Integers = np.where(gone.any(axis=1), gone.argmax(axis=1), scores.shape[1])
+    return exits
 
 
 def measure(scores: Floats, thresholds: Array, quality: Floats) -> tuple[Array, Array]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.bundle.atomic import write_atomic
+from edgeexit.bundle.npz import read_npz
 from edgeexit.bundle.specs import GateSpec
 from edgeexit.errors import InputError
 
@@ -106,7 +106,7 @@ class ExitRecords:
     @property
     def num_exits(self) -> int:
         """K."""
-        return self.quality.shape[1]
+        return int(self.quality.shape[1])
 
     def __len__(self) -> int:
         return len(self.quality)
@@ -131,13 +131,14 @@ class ExitRecords:
         Raises:
             ResourceError: The file cannot be written.
         """
-        path = Path(path)
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "gate"}
-        arrays = {name: value for name, value in arrays.items() if value is not None}
-        arrays |= {f"gate_{f.name}": getattr(self.gate, f.name) for f in fields(GateLayout)}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "gate"}
+        values |= {f"gate_{f.name}": getattr(self.gate, f.name) for f in fields(GateLayout)}
+        arrays: dict[str, Any] = {
+            name: np.asarray(value) for name, value in values.items() if value is not None
+        }
         buffer = io.BytesIO()
-        np.savez(buffer, **{name: np.asarray(value) for name, value in arrays.items()})
-        write_atomic(path, buffer.getvalue())
+        np.savez(buffer, **arrays)
+        write_atomic(Path(path), buffer.getvalue())
 
     @classmethod
     def load(cls, path: str | Path) -> ExitRecords:
@@ -147,9 +148,8 @@ class ExitRecords:
             InputError: The file is missing, damaged or holds something else.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls._from_arrays(dict(file.items()))
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            return cls._from_arrays(read_npz(Path(path)))
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{str(path)!r} cannot be read as exit records ({error}).",
                 hint="give a file that ExitRecords.save wrote.",

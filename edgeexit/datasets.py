@@ -30,6 +30,7 @@ LABELS, GROUP, CLASSES, SINGLE = "y", "group", "classes", "x"
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _ROWS_A_CHECK = 4096
+_MAX_CLASSES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -83,26 +84,31 @@ def load_dataset(
     found = dict(_read(source, inputs))
     name = "the data" if isinstance(source, Mapping) else str(source)
     names = _take_classes(found)
-    group = found.pop(GROUP, None)
-    given = found.pop(LABELS, None)
+    group, given = found.pop(GROUP, None), found.pop(LABELS, None)
     arrays = _match_inputs(found, inputs, name)
-    count = _check_lengths({**arrays, LABELS: given, GROUP: group}, name)
+    _check_lengths({**arrays, LABELS: given, GROUP: group}, name)
     for key, array in arrays.items():
         _check_array(key, array, None if inputs is None else _spec(inputs, key))
     if need_labels and given is None:
         raise _error(f"{name} has no labels; an array {LABELS!r} was expected.", "labels-missing")
     labels = None if given is None else _class_numbers(given, names, classes, class_count)
-    if classes is not None:
-        names = tuple(classes)
-    if limit is not None and limit < count:
-        if limit < 1:
-            raise _error(f"limit is {limit}; it must be at least 1.", "limit")
-        rows = np.arange(limit) * count // limit
-        arrays = {key: array[rows] for key, array in arrays.items()}
-        labels = None if labels is None else labels[rows]
-        group = None if group is None else group[rows]
-    data = Dataset(arrays, labels, group, names, "")
+    data = Dataset(arrays, labels, group, names if classes is None else tuple(classes), "")
+    data = data if limit is None else _limited(data, limit)
     return dataclasses.replace(data, sha256=_digest(data))
+
+
+def _limited(data: Dataset, limit: int) -> Dataset:
+    if limit < 1:
+        raise _error(f"limit is {limit}; it must be at least 1.", "limit")
+    if limit >= len(data):
+        return data
+    rows = np.arange(limit) * len(data) // limit
+    return dataclasses.replace(
+        data,
+        inputs={key: array[rows] for key, array in data.inputs.items()},
+        labels=None if data.labels is None else data.labels[rows],
+        group=None if data.group is None else data.group[rows],
+    )
 
 
 def _error(message: str, code: str, hint: str | None = None) -> InputError:
@@ -192,22 +198,18 @@ def _match_inputs(
     return {key: found[key] for key in wanted}
 
 
-def _check_lengths(arrays: Mapping[str, Array | None], name: str) -> int:
+def _check_lengths(arrays: Mapping[str, Array | None], name: str) -> None:
     lengths = {}
     for key, array in arrays.items():
         if array is None:
             continue
         if array.ndim == 0:
-            raise _error(
-                f"{key!r} is a single number; samples along an axis were expected.", "rank"
-            )
+            raise _error(f"{key!r} is a single number; an array of samples is needed.", "shape")
         lengths[key] = len(array)
     if len(set(lengths.values())) > 1:
         raise _error(f"{name} has arrays of differing lengths: {lengths}.", "data-lengths")
-    count = next(iter(lengths.values()))
-    if count == 0:
+    if 0 in lengths.values():
         raise _error(f"{name} is empty; at least one sample was expected.", "data-empty")
-    return count
 
 
 def _spec(inputs: Sequence[TensorSpec], name: str) -> TensorSpec:
@@ -215,7 +217,7 @@ def _spec(inputs: Sequence[TensorSpec], name: str) -> TensorSpec:
 
 
 def _check_array(name: str, array: Array, spec: TensorSpec | None) -> None:
-    if array.dtype.kind not in "biufc":
+    if array.dtype.kind not in "biuf":
         raise _error(f"input {name!r} holds {array.dtype}; numbers were expected.", "dtype")
     if spec is not None:
         _check_spec(name, array, spec)
@@ -235,7 +237,7 @@ def _check_array(name: str, array: Array, spec: TensorSpec | None) -> None:
 
 
 def _check_spec(name: str, array: Array, spec: TensorSpec) -> None:
-    if array.dtype != spec.dtype:
+    if array.dtype.name != spec.dtype or not array.dtype.isnative:
         raise _error(
             f"input {name!r} is {array.dtype}; the model takes {spec.dtype}.",
             "dtype",
@@ -260,7 +262,8 @@ def _class_numbers(
     if given.ndim != 1 or given.dtype.kind not in "iu":
         fault = f"labels {LABELS!r} are {given.dtype} of shape {given.shape}"
         raise _error(f"{fault}; one integer a sample was expected.", "labels")
-    _check_range(given, len(names) if names else None)
+    count = len(classes) if classes is not None else class_count
+    _check_range(given, len(names) if names is not None else count)
     labels = given.astype(np.int64)
     if names is not None and classes is not None and names != tuple(classes):
         places = {name: number for number, name in enumerate(classes)}
@@ -269,19 +272,17 @@ def _class_numbers(
             fault = f"the data has classes {unknown[:5]}, the model has {list(classes)[:20]}."
             raise _error(fault, "classes", "name the class folders as the model's classes.")
         labels = np.asarray([places[name] for name in names], dtype=np.int64)[labels]
-    _check_range(labels, len(classes) if classes is not None else class_count)
+    _check_range(labels, count)
     return labels
 
 
 def _check_range(labels: Array, count: int | None) -> None:
-    outside = labels < 0
-    if count is not None:
-        outside = outside | (labels >= count)
+    outside = (labels < 0) | (labels >= (_MAX_CLASSES if count is None else count))
     if outside.any():
         first = int(np.argmax(outside))
-        allowed = "0 or more" if count is None else f"0 to {count - 1}"
+        allowed = f"0 to {(_MAX_CLASSES if count is None else count) - 1}"
         fault = f"label {labels[first]} of sample {first} is no class; labels are {allowed}."
-        raise _error(fault, "labels-range")
+        raise _error(fault, "label-range")
 
 
 def _digest(data: Dataset) -> str:

@@ -36,11 +36,7 @@ def read_image_folder(
             cannot be decoded, or sizes differ.
     """
     spec = _image_input(inputs)
-    open_image = _pillow()
-    channels = spec.shape[3]
-    mode = _MODES.get(channels) if isinstance(channels, int) else "RGB"
-    if mode is None:
-        raise _error(f"images have 1, 3 or 4 channels; the model takes {channels}.", "channels")
+    open_image, mode = _pillow(), _mode(spec)
     classes = tuple(sorted(entry.name for entry in folder.iterdir() if _is_class(entry)))
     files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
     if not files:
@@ -58,6 +54,28 @@ def read_image_folder(
         images.append(image)
     labels = np.asarray([label for _, label in files], dtype=np.int64)
     return spec.name, np.stack(images), labels, classes
+
+
+def read_image(path: Path, inputs: Sequence[TensorSpec]) -> npt.NDArray[np.uint8]:
+    """Return one image as the model's input ``(1, height, width, channels) uint8``.
+
+    Raises:
+        InputError: The model takes no raw images, Pillow is missing, or the image cannot be
+            decoded or has another size.
+    """
+    spec = _image_input(inputs)
+    image = _decode(_pillow(), path, _mode(spec))
+    _check_size(path, image, spec.shape[1:3])
+    return image[np.newaxis]
+
+
+def _mode(spec: TensorSpec) -> str:
+    """Return Pillow's name for the pixels that the input takes."""
+    channels = spec.shape[3]
+    mode = _MODES.get(channels) if isinstance(channels, int) else "RGB"
+    if mode is None:
+        raise _error(f"images have 1, 3 or 4 channels; the model takes {channels}.", "channels")
+    return mode
 
 
 def _error(message: str, code: str, hint: str = "see --data in the README.") -> InputError:
@@ -109,11 +127,8 @@ def _decode(open_image: Any, path: Path, mode: str) -> npt.NDArray[np.uint8]:
 
 
 def _check_size(path: Path, image: npt.NDArray[np.uint8], wanted: tuple[int | str, ...]) -> None:
-    fixed = [
-        isinstance(dim, int) and dim != size
-        for dim, size in zip(wanted, image.shape[:2], strict=True)
-    ]
-    if any(fixed):
+    sizes = zip(wanted, image.shape[:2], strict=True)
+    if any(isinstance(dim, int) and dim != size for dim, size in sizes):
         size = "x".join(str(dim) for dim in wanted)
         raise _error(
             f"{path} is {image.shape[0]}x{image.shape[1]} (height x width); {size} was expected.",

@@ -11,6 +11,6 @@ FEATURE = "log_odds"
 
 
 def confidence(records: ExitRecords) -> tuple[Params, Floats]:
-    """Return the parameters that make every gate's score its confidence, and ``(n, K-1)`` scores."""
+    """Return parameters that make each gate's score its confidence, and scores ``(n, K - 1)``."""
     params = (weighed(records, {FEATURE: 1.0}),) * (records.num_exits - 1)
     return params, gate_scores(records, params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeexit.calibrate.nesting import leave, nest, path_rows
 from edgeexit.calibrate.policies.base import Array, Policy, Shape
@@ -42,7 +43,7 @@ class _Search:
             before = thresholds.copy()
             worth = value[:, -1].copy()
             for gate in reversed(range(gates)):
-                alive = ~(self._scores[:, :gate] >= thresholds[:gate]).any(axis=1)
+                alive = np.count_nonzero(self._scores[:, :gate] >= thresholds[:gate], axis=1) == 0
                 thresholds[gate] = self._best(gate, alive, value[:, gate] - worth)
                 gone = self._scores[:, gate] >= thresholds[gate]
                 worth = np.where(gone, value[:, gate], worth)
@@ -53,7 +54,7 @@ class _Search:
         reach = np.array([np.count_nonzero(exits >= gate) for gate in range(gates)]) / samples
         return held, reach, float(self._costs[exits].mean())
 
-    def _best(self, gate: int, alive: Array, advantage: Array) -> np.float32:
+    def _best(self, gate: int, alive: npt.NDArray[np.bool_], advantage: Array) -> np.float32:
         """Return the threshold whose leavers, among those alive, gain most by leaving."""
         order = self._orders[:, gate]
         order = order[alive[order]]

@@ -39,9 +39,10 @@ class Design:
     def of(cls, features: npt.NDArray[np.float32]) -> Design:
         """Return the design of raw features ``(n, F)``."""
         values = features.astype(np.float64)
-        mean, deviation = values.mean(axis=0), values.std(axis=0)
-        scale = np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0)
-        standard = np.where(scale == deviation, (values - mean) / scale, 0.0)
+        mean: Array = values.mean(axis=0)
+        deviation: Array = np.sqrt(np.square(values - mean).mean(axis=0))
+        scale: Array = np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0)
+        standard: Array = np.where(scale == deviation, (values - mean) / scale, 0.0)
         return cls(np.column_stack([np.ones(len(values)), standard]), mean, scale)
 
     def linear(self, target: Array) -> Array:

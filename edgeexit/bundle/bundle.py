@@ -26,6 +26,7 @@ PARITY = "parity.json"
 
 _MAX_GOLDEN_BYTES = 256 << 20
 _MAX_PARITY_BYTES = 4 << 20
+_MAX_SWAPS = 8
 
 Array = npt.NDArray[Any]
 
@@ -73,7 +74,19 @@ class Bundle:
         if isinstance(path, Bundle):
             return path
         folder = Path(path)
-        recover(folder)
+        for _ in range(_MAX_SWAPS):
+            recover(folder)
+            identity = _identity(folder)
+            try:
+                return cls._verified(folder)
+            except BundleError:
+                # A recompile may have swapped the folder while it was read.
+                if _identity(folder) == identity:
+                    raise
+        return cls._verified(folder)
+
+    @classmethod
+    def _verified(cls, folder: Path) -> Bundle:
         if not folder.is_dir():
             fault = "is a file; a bundle is a folder" if folder.exists() else "does not exist"
             raise BundleError(
@@ -180,6 +193,14 @@ class Bundle:
         return report
 
 
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _golden_array(arrays: dict[str, Array], key: str, spec: TensorSpec) -> Array:
     """Take the array of ``spec`` out of ``arrays``."""
     if key not in arrays:
@@ -191,7 +212,7 @@ def _golden_array(arrays: dict[str, Array], key: str, spec: TensorSpec) -> Array
         for size, dim in zip(array.shape, spec.shape, strict=False)
         if isinstance(dim, int)
     ]
-    if array.dtype != dtype or array.ndim != len(spec.shape) or not all(fixed):
+    if array.dtype.name != dtype or array.ndim != len(spec.shape) or not all(fixed):
         fault = f"is {array.dtype} {array.shape}, the manifest says {dtype} {spec.shape}."
         raise damaged(f"{GOLDEN}: {key}", fault)
     return array

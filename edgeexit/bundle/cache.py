@@ -97,8 +97,9 @@ class DeviceCache:
             ResourceError: The cache is full or read-only; an old entry is untouched.
         """
         data, _ = seal_json("entry", self._entry(name, value))
-        with self.lock():
-            write_atomic(self._path(name), data)
+        with writing(self.folder):
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomic(self._path(name), data)
 
     def _entry(self, name: str, value: Json) -> dict[str, Json]:
         return {

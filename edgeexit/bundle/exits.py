@@ -183,6 +183,8 @@ def _check_family(family: ExitFamily) -> None:
     finite = all(bool(np.isfinite(np.asarray(vector)).all()) for vector in family.params)
     _require(finite, "params", "must hold finite numbers only.")
     _require(family.samples >= 1, "samples", f"must be at least 1, is {family.samples}.")
+    positive = family.budget is None or 0 < family.budget.value < np.inf
+    _require(positive, "budget", f"must be positive, is {family.budget}.")
     _require(bool(family.costs), "costs", "must hold at least one table.")
     for kind, table in family.costs.items():
         _check_costs(kind, table, gates + 1)

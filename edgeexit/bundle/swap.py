@@ -14,6 +14,7 @@ from edgeexit.bundle.paths import MANIFEST
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
+_SWAP_SECONDS = 10.0
 
 
 def lock_path(output: Path) -> Path:
@@ -41,16 +42,29 @@ def is_bundle(folder: Path) -> bool:
 
 
 def recover(output: Path) -> None:
-    """Restore the old bundle where a crash between two renames left ``output`` missing."""
+    """Restore the old bundle where a crash between two renames left ``output`` missing.
+
+    Where the two renames are just being done, wait for their end instead.
+    """
+    if os.path.lexists(output) or not is_bundle(aside_path(output)):
+        return
+    from filelock import FileLock, Timeout
+
+    with (
+        contextlib.suppress(OSError, Timeout),
+        FileLock(lock_path(output), timeout=_SWAP_SECONDS),
+    ):
+        _restore(output)
+
+
+def _restore(output: Path) -> None:
     if not os.path.lexists(output) and is_bundle(aside_path(output)):
-        # A live writer may finish its swap first: then output is there, and this rename fails.
-        with contextlib.suppress(OSError):
-            aside_path(output).rename(output)
+        aside_path(output).rename(output)
 
 
 def clear_leftovers(output: Path) -> None:
     """Remove what killed writers of ``output`` left beside it. The caller holds the lock."""
-    recover(output)
+    _restore(output)
     shutil.rmtree(aside_path(output), ignore_errors=True)
     prefix = staging_prefix(output)
     for path in output.parent.iterdir():

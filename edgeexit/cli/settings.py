@@ -30,7 +30,7 @@ else:
     import tomli as tomllib
 
 FILE = "edgeexit.toml"
-SHARED = ("bundle", "budget", "data", "debug", "json", "model", "quiet", "target", "threads")
+SHARED = ("bundle", "budget", "data", "model", "quiet", "target", "threads")
 """Settings that may stand above the tables."""
 
 

@@ -14,6 +14,9 @@ import click
 from edgeexit.cli.reply import Reply
 from edgeexit.cli.settings import environment_name, verb_defaults
 
+_FLAG_ONLY = ("as_json", "debug")
+"""Flags that the report of an error must see too; it looks at the command line alone."""
+
 
 class Verb(click.Command):
     """A command whose parameters may also come from ``EDGEEXIT_*`` and ``edgeexit.toml``."""
@@ -21,7 +24,7 @@ class Verb(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for param in self.params:
-            if param.name and param.envvar is None:
+            if param.name and param.name not in _FLAG_ONLY:
                 param.envvar = environment_name(param.name)
 
     def make_context(

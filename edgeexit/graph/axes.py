@@ -23,7 +23,9 @@ from edgeexit.errors import ModelError
 Inputs = dict[str, npt.NDArray[Any]]
 
 _BATCHES = (2, 3, 5)
-_LENGTHS = (8, 12, 16)
+_LENGTH = 16
+"""Size of a dynamic axis other than the batch, where no samples tell it."""
+
 _MIXING_TOLERANCE = 1e-2
 """Relative difference of a row after reordering above which samples must have mixed."""
 
@@ -35,12 +37,12 @@ class MeasuredAxes:
     Attributes:
         specs: A spec for each tensor asked for, by name.
         compaction: Whether all carried tensors keep samples apart along their batch axis.
-        inputs: Inputs at the first batch size, for reuse as golden inputs.
+        sizes: The size of each symbol at which costs are counted.
     """
 
     specs: Mapping[str, TensorSpec]
     compaction: Compaction
-    inputs: Inputs
+    sizes: Mapping[str, int]
 
 
 def describe_input(value: ir.Value) -> TensorSpec:
@@ -80,7 +82,7 @@ def measure_axes(
     inputs = [describe_input(value) for value in model.graph.inputs]
     symbols = sorted({s for spec in inputs for d in spec.shape if (s := dim_symbol(d))})
     run = _open_probe(model, values, folder)
-    base = {s: _BATCHES[0] if s == BATCH else _LENGTHS[0] for s in symbols}
+    base = {s: _BATCHES[0] if s == BATCH else _length(s, inputs, samples) for s in symbols}
     make = _input_maker(inputs, samples)
     arrays = run(make(base))
     for value in values:
@@ -88,13 +90,50 @@ def measure_axes(
     first = _shapes(arrays)
     dims: dict[str, list[Dim]] = {name: list(shape) for name, shape in first.items()}
     for symbol in symbols:
-        sizes = _BATCHES if symbol == BATCH else _LENGTHS
+        sizes = _BATCHES if symbol == BATCH else _lengths(base[symbol])
         shapes = [_shapes(run(make({**base, symbol: size}))) for size in sizes]
         for name, found in dims.items():
             _note_growth(name, found, symbol, sizes, [shape[name] for shape in shapes])
     specs = {v.name or "": _spec(v, dims[v.name or ""]) for v in values}
     compaction = _check_rows(run, make({**base, **_batch_of(symbols, 3)}), specs, inputs)
-    return MeasuredAxes(specs, compaction, make(base))
+    return MeasuredAxes(specs, compaction, base)
+
+
+def random_inputs(specs: Sequence[TensorSpec], count: int, seed: int = 0) -> Inputs:
+    """Return ``count`` random samples; dynamic axes other than the batch get 16."""
+    symbols = {s for spec in specs for d in spec.shape if (s := dim_symbol(d))}
+    dims = {s: count if s == BATCH else _LENGTH for s in symbols}
+    made = {spec.name: _random(spec, spec.resolve(dims), seed) for spec in specs}
+    if BATCH in symbols:
+        return made
+    return {
+        spec.name: np.concatenate([_random(spec, spec.resolve(dims), i) for i in range(count)])
+        if spec.batch_axis == 0
+        else made[spec.name]
+        for spec in specs
+    }
+
+
+def _random(spec: TensorSpec, shape: Sequence[int], seed: int) -> npt.NDArray[Any]:
+    """Return normal floats, bytes, or small integers, which are valid as class or token numbers."""
+    random = np.random.default_rng(seed)
+    if np.issubdtype(np.dtype(spec.dtype), np.floating):
+        return random.standard_normal(shape).astype(spec.dtype)
+    return random.integers(0, 256 if spec.dtype == "uint8" else 2, shape).astype(spec.dtype)
+
+
+def _length(symbol: str, specs: Sequence[TensorSpec], samples: Inputs | None) -> int:
+    """Return the size that the samples have along a dynamic axis."""
+    for spec in specs:
+        if samples is not None and spec.name in samples and symbol in spec.shape:
+            return int(samples[spec.name].shape[spec.shape.index(symbol)])
+    return _LENGTH
+
+
+def _lengths(length: int) -> tuple[int, int, int]:
+    """Return three evenly spread sizes up to ``length``: a longer one may not be allowed."""
+    step = max(1, length // 4)
+    return length, max(1, length - step), max(1, length - 2 * step)
 
 
 def _batch_of(symbols: Sequence[str], size: int) -> dict[str, int]:
@@ -144,17 +183,13 @@ def _input_maker(
     """Return a function that makes inputs of given sizes: from the samples, or random."""
 
     def make(dims: Mapping[str, int]) -> Inputs:
-        random = np.random.default_rng(0)
         made = {}
         for spec in specs:
             shape = spec.resolve(dims)
             if samples is not None and spec.name in samples:
                 made[spec.name] = _fit(samples[spec.name], shape)
-            elif np.issubdtype(np.dtype(spec.dtype), np.floating):
-                made[spec.name] = random.standard_normal(shape).astype(spec.dtype)
             else:
-                high = 256 if spec.dtype == "uint8" else 2
-                made[spec.name] = random.integers(0, high, shape).astype(spec.dtype)
+                made[spec.name] = _random(spec, shape, seed=0)
         return made
 
     return make

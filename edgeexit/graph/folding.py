@@ -122,7 +122,7 @@ def _evaluate(
         [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()],
     )
     try:
-        result = ReferenceEvaluator(function).run(None, feeds)[0]
+        result = ReferenceEvaluator(function).run(None, feeds, attributes={})[0]
     except Exception:  # noqa: BLE001 - any operation the reference lacks simply stays in the graph
         return None
     small = isinstance(result, np.ndarray | np.generic) and result.nbytes <= _LARGEST_FOLDED

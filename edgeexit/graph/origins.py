@@ -28,13 +28,13 @@ def is_constant(value: ir.Value) -> bool:
 
 def find_origins(graph: ir.Graph) -> dict[ir.Value, Origin]:
     """Return the origin of every value of a graph whose nodes are in topological order."""
-    origins: dict[ir.Value, Origin] = {value: Origin.DATA for value in graph.inputs}
-    origins |= {value: Origin.CONSTANT for value in graph.initializers.values()}
+    origins: dict[ir.Value, Origin] = dict.fromkeys(graph.inputs, Origin.DATA)
+    origins |= dict.fromkeys(graph.initializers.values(), Origin.CONSTANT)
     for node in graph:
         if node.op_type in ("Shape", "Size"):
             origin = Origin.SHAPE
         else:
             read = [origins[v] for v in node.inputs if v is not None]
             origin = max(read, key=lambda o: o.value, default=Origin.CONSTANT)
-        origins |= {value: origin for value in node.outputs}
+        origins |= dict.fromkeys(node.outputs, origin)
     return origins

@@ -24,11 +24,14 @@ from edgeexit.errors import ModelError
 from edgeexit.graph.origins import Origin, find_origins, is_constant
 from edgeexit.graph.sizes import value_bytes
 
-CHEAP = frozenset(
-    "Abs Add And BitwiseAnd Cast Clip Concat DequantizeLinear Div Equal Expand Gelu Greater "
-    "GreaterOrEqual Identity LeakyRelu Less LessOrEqual Mul Neg Not Or QuantizeLinear Relu "
-    "Reshape Sigmoid Slice Squeeze Sub Tanh Transpose Unsqueeze Where".split()
-)
+# fmt: off
+CHEAP = frozenset((
+    "Abs", "Add", "And", "BitwiseAnd", "Cast", "Clip", "Concat", "DequantizeLinear", "Div",
+    "Equal", "Expand", "Gelu", "Greater", "GreaterOrEqual", "Identity", "LeakyRelu", "Less",
+    "LessOrEqual", "Mul", "Neg", "Not", "Or", "QuantizeLinear", "Relu", "Reshape", "Sigmoid",
+    "Slice", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
+))
+# fmt: on
 """Operations that cost about as much as moving their output."""
 
 _DEEPEST_REBUILD = 64
@@ -177,9 +180,7 @@ class _BoundaryPlanner:
                 self._require_inputs(producer)
 
     def _must_rebuild(self, value: ir.Value, producer: ir.Node) -> bool:
-        return (
-            self._origins[value] is not Origin.DATA or producer.op_type == "DequantizeLinear"
-        )
+        return self._origins[value] is not Origin.DATA or producer.op_type == "DequantizeLinear"
 
     def _saves_bytes(self, value: ir.Value, producer: ir.Node) -> bool:
         """Tell whether cheap operations make ``value`` from fewer bytes than it has itself."""
@@ -194,10 +195,10 @@ class _BoundaryPlanner:
                 node = current.producer()
                 free = self._is_here(current) or (node is not None and node.op_type == "Shape")
                 memo[current] = 0.0 if free else float(value_bytes(current))
-                if not free and node is not None and node.op_type in CHEAP:
-                    if depth < _DEEPEST_REBUILD:
-                        rebuilt = sum(crossing_bytes(v, depth + 1) for v in node.inputs)
-                        memo[current] = min(memo[current], rebuilt)
+                cheap = node is not None and node.op_type in CHEAP and depth < _DEEPEST_REBUILD
+                if node is not None and cheap and not free:
+                    rebuilt = sum(crossing_bytes(v, depth + 1) for v in node.inputs)
+                    memo[current] = min(memo[current], rebuilt)
             return memo[current]
 
         return sum(crossing_bytes(v, 1) for v in producer.inputs) < value_bytes(value)

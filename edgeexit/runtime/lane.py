@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from edgeexit.bundle.specs import TensorSpec
 from edgeexit.runtime.dial import Dial
-from edgeexit.runtime.plan import Plan, sample_rows
+from edgeexit.runtime.plan import Plan, sample_places, sample_rows
+from edgeexit.targets.base import Engine
 from edgeexit.targets.buffer import Buffer
 from edgeexit.targets.info import Dims
-from edgeexit.targets.base import Engine
 
 Host = Callable[[], npt.NDArray[Any]]
 
@@ -107,7 +107,7 @@ class Lane:
             if spec.batch_axis is None:
                 target.write(source.host())
             else:
-                source.take(_rows(padded, spec.rows_per_sample), spec.batch_axis, target)
+                source.take(sample_places(padded, spec.rows_per_sample), spec.batch_axis, target)
 
     def logits(self, index: int, slots: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         """Copy the logits of some samples out of exit ``index`` (from 0), the samples first."""
@@ -133,13 +133,6 @@ class Lane:
         }
 
 
-def _rows(slots: npt.NDArray[np.intp], each: int) -> npt.NDArray[np.intp]:
-    if each == 1:
-        return slots
-    rows: npt.NDArray[np.intp] = (slots[:, None] * each + np.arange(each)).ravel()
-    return rows
-
-
 def _slice(
     array: npt.NDArray[Any], spec: TensorSpec, start: int, stop: int, bucket: int
 ) -> npt.NDArray[Any]:
@@ -150,4 +143,4 @@ def _slice(
         return part
     slots = np.full(bucket, start, np.intp)
     slots[: stop - start] = np.arange(start, stop)
-    return np.take(array, _rows(slots, each), axis=axis)
+    return np.take(array, sample_places(slots, each), axis=axis)

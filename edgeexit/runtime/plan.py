@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeexit.bundle.specs import BATCH, Manifest, StageSpec, TensorSpec, dim_symbol
+
 
 def sample_rows(
     array: npt.NDArray[np.generic], spec: TensorSpec, positions: npt.NDArray[np.intp]
@@ -32,6 +34,14 @@ def sample_rows(
         shape = array.shape
         array = array.reshape(*shape[:axis], -1, spec.rows_per_sample, *shape[axis + 1 :])
     return np.moveaxis(np.take(array, positions, axis=axis), axis, 0)
+
+
+def sample_places(slots: npt.NDArray[np.intp], each: int) -> npt.NDArray[np.intp]:
+    """Return the rows of the samples at ``slots``, where each sample has ``each`` rows."""
+    if each == 1:
+        return slots
+    rows: npt.NDArray[np.intp] = (slots[:, None] * each + np.arange(each)).ravel()
+    return rows
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,11 @@ class Plan:
     @classmethod
     def of(cls, manifest: Manifest) -> Plan:
         """Work out the plan of a bundle's manifest."""
-        found = {dim_symbol(dim) for spec in manifest.inputs for dim in spec.shape}
-        batched = BATCH in found
+        batched = any(dim_symbol(dim) == BATCH for spec in manifest.inputs for dim in spec.shape)
         return cls(
             stages=manifest.stages,
             inputs=manifest.inputs,
-            symbols=tuple(sorted(name for name in found if name not in (None, BATCH))),
+            symbols=input_symbols(manifest.inputs),
             batched=batched,
             compacts=batched and manifest.compaction.allowed,
             live=tuple(_live_after(manifest.stages, k) for k in range(len(manifest.stages))),
@@ -85,6 +94,12 @@ class Plan:
     def dims(self, bucket: int, symbols: tuple[int, ...]) -> dict[str, int]:
         """Return a value for every symbol: the batch and, in order, the others."""
         return {BATCH: bucket, **dict(zip(self.symbols, symbols, strict=True))}
+
+
+def input_symbols(specs: Iterable[TensorSpec]) -> tuple[str, ...]:
+    """Return the symbols of the inputs' shapes other than the batch, sorted."""
+    found = {dim_symbol(dim) for spec in specs for dim in spec.shape}
+    return tuple(sorted(name for name in found if name is not None and name != BATCH))
 
 
 def native_tensors(stages: tuple[StageSpec, ...]) -> frozenset[str]:

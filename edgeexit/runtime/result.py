@@ -38,7 +38,8 @@ class Result:
         """``(n,) int64`` classes with the largest logit (along the last axis)."""
         if isinstance(self.logits, list):
             return np.asarray([row.argmax(axis=-1) for row in self.logits], dtype=np.int64)
-        return self.logits.argmax(axis=-1)
+        labels: npt.NDArray[np.int64] = self.logits.argmax(axis=-1)
+        return labels
 
     @property
     def costs(self) -> npt.NDArray[np.float64]:

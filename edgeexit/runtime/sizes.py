@@ -11,9 +11,7 @@ from edgeexit.errors import InputError
 _FACTOR = re.compile(r"(\d+)\*")
 
 
-def solve_sizes(
-    specs: Sequence[TensorSpec], shapes: Sequence[tuple[int, ...]]
-) -> dict[str, int]:
+def solve_sizes(specs: Sequence[TensorSpec], shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
     """Return the size of each symbol, and of the batch.
 
     A model of a fixed batch takes any whole number of its batches; they are run one by one.
@@ -67,8 +65,7 @@ def _misfit(spec: TensorSpec, shape: tuple[int, ...]) -> InputError:
 
 def _empty(spec: TensorSpec, shape: tuple[int, ...]) -> InputError:
     return InputError(
-        f"input {spec.name!r} has shape {shape} and so holds nothing; one sample or more is "
-        "right.",
+        f"input {spec.name!r} has shape {shape} and so holds nothing; one sample or more is right.",
         hint="skip the call where there is no data.",
         code="input.empty",
     )

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 BATCH = 128
-PEAK_RATE = 2e-3
+PEAK_RATE = 1.5e-3
 WEIGHT_DECAY = 0.05
 WARM_UP = 0.1
-SHIFT = 2
-"""Training images move by up to this many pixels a side, and half of them are mirrored."""
+SHIFT = 1
+"""Training images move by up to this many pixels along each axis."""
 
 START_WEIGHTS = (0.01, 0.01, 1.0, 2.0)
 END_WEIGHTS = (1.5, 1.0, 0.2475, 0.2675)
@@ -42,24 +42,19 @@ def decoupled_loss(logits: tuple[Tensor, ...], labels: Tensor, progress: float) 
     losses = [functional.cross_entropy(exit_, labels, reduction="none") for exit_ in logits]
     attention = [torch.ones_like(losses[0]), *(torch.sigmoid(loss) for loss in losses[:-1])]
     total = torch.zeros(())
-    for start, end, factor, loss in zip(
-        START_WEIGHTS, END_WEIGHTS, attention, losses, strict=True
-    ):
+    for start, end, factor, loss in zip(START_WEIGHTS, END_WEIGHTS, attention, losses, strict=True):
         total = total + (start + (end - start) * progress) * (factor * loss).mean()
     return total
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Return ``images`` ``(B, 1, 28, 28) uint8``, each shifted at random and half of them mirrored."""
+    """Return ``images`` ``(B, 1, 28, 28) uint8``, each shifted at random."""
     batch = len(images)
     padded = functional.pad(images, (SHIFT,) * 4)
     offsets = torch.randint(0, 2 * SHIFT + 1, (2, batch, 1), generator=generator)
     rows, columns = offsets + torch.arange(SIDE)
-    mirrored = torch.rand(batch, 1, generator=generator) < 0.5
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    return padded[torch.arange(batch)[:, None, None], 0, rows[:, :, None], columns[:, None, :]][
-        :, None
-    ]
+    sample = torch.arange(batch)[:, None, None]
+    return padded[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def batches(split: Split, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -109,8 +104,6 @@ def logits_of(model: nn.Module, split: Split) -> npt.NDArray[np.float32]:
     """Return the float32 logits of every exit, ``(K, n, CLASSES)``."""
     model.eval()
     with torch.inference_mode():
-        parts = [
-            torch.stack(model(images)) for images in torch.from_numpy(split.image).split(500)
-        ]
+        parts = [torch.stack(model(images)) for images in torch.from_numpy(split.image).split(500)]
     logits: npt.NDArray[np.float32] = torch.cat(parts, dim=1).numpy()
     return logits

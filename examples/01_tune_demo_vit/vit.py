@@ -21,6 +21,7 @@ TOKENS = PATCHES + 1
 STEM_CHANNELS = 8
 BYPASS_WIDTH = 48
 MOMENT_WIDTH = 24
+NORM_FLOOR = 1e-3
 PIXEL_MEAN, PIXEL_STD = 0.286 * 255, 0.353 * 255
 """Mean and standard deviation of a training pixel in 0..255."""
 
@@ -96,7 +97,8 @@ class DecoupledExit(nn.Module):
 
     The bypass lies on the predictor's branch alone, so the trunk stays free to carry low-level
     features to the deeper blocks. The second-order predictor reads a cross-covariance of the
-    patch tokens (moment probing); the class token gives the first-order one; they are averaged.
+    patch tokens (moment probing); the class token gives the first-order one; they are averaged
+    and scaled by a learned beta.
     """
 
     def __init__(self) -> None:
@@ -110,13 +112,15 @@ class DecoupledExit(nn.Module):
         self.beta = nn.Parameter(torch.ones(()))
 
     def covariance(self, patches: Tensor) -> Tensor:
-        """Return the row-normalised cross-covariance, ``(B, MOMENT_WIDTH**2)``."""
+        """Return the row-normalised cross-covariance of patches, ``(B, MOMENT_WIDTH**2)``."""
         left, right = self.left(patches), self.right(patches)
-        left = left - left.mean(dim=1, keepdim=True)
+        # Centring one side is enough: the mean of the other one is multiplied by a sum of zero.
         right = right - right.mean(dim=1, keepdim=True)
         cross = left.transpose(1, 2) @ right * (1.0 / PATCHES)
-        length = (cross * cross).sum(dim=-1, keepdim=True).add(1e-6).sqrt()
-        return (cross / length).reshape(-1, MOMENT_WIDTH * MOMENT_WIDTH)
+        # A norm operator rather than cross * cross: OpenVINO 2026.4 applies an int8 scale twice
+        # where a product's two operands are the same dequantized tensor.
+        length = torch.linalg.vector_norm(cross, dim=-1, keepdim=True)
+        return (cross / (length + NORM_FLOOR)).reshape(-1, MOMENT_WIDTH * MOMENT_WIDTH)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits ``(B, CLASSES)`` of trunk tokens ``(B, TOKENS, WIDTH)``."""

@@ -170,8 +170,11 @@ def _properties(options: EngineOptions, compute: str) -> dict[str, Any]:
     }
     if options.threads:
         properties["INFERENCE_NUM_THREADS"] = options.threads
-    if "cpu_pinning" in options.settings:
-        properties["ENABLE_CPU_PINNING"] = options.settings["cpu_pinning"]
-    if "hyper_threading" in options.settings:
-        properties["ENABLE_HYPER_THREADING"] = options.settings["hyper_threading"]
+    settings = options.settings
+    if "cpu_pinning" in settings:
+        properties["ENABLE_CPU_PINNING"] = settings["cpu_pinning"]
+    if "hyper_threading" in settings:
+        properties["ENABLE_HYPER_THREADING"] = settings["hyper_threading"]
+    if not settings.get("fusion", True):
+        properties["SNIPPETS_MODE"] = "DISABLE"
     return properties

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 from edgeexit.bundle.specs import TensorSpec
@@ -19,6 +22,8 @@ from edgeexit.targets.base import (
 )
 from edgeexit.targets.processor import Processor, available_threads, read_processor
 
+_STATISTICS = "openvino_telemetry"
+
 
 class OpenVinoTarget(Target):
     """OpenVINO's CPU plugin, with the compute type pinned.
@@ -27,11 +32,18 @@ class OpenVinoTarget(Target):
 
     - ``cpu_pinning``: whether threads are pinned to cores.
     - ``hyper_threading``: whether both threads of a core are used.
+    - ``fusion``: False keeps OpenVINO from fusing operations into subgraphs compiled on the spot.
+      Slower, but a way out where that fails: OpenVINO 2026.4 crashes on attention whose result
+      is added to its input without a projection in between.
     """
 
     name: ClassVar[str] = "openvino"
     precisions: ClassVar[tuple[str, ...]] = ("f32", "bf16", "int8")
-    settings: ClassVar[Mapping[str, Setting]] = {"cpu_pinning": bool, "hyper_threading": bool}
+    settings: ClassVar[Mapping[str, Setting]] = {
+        "cpu_pinning": bool,
+        "hyper_threading": bool,
+        "fusion": bool,
+    }
 
     def _probe_impl(self, threads: int) -> DeviceInfo | Unavailable:
         if importlib.util.find_spec("openvino") is None:
@@ -39,8 +51,7 @@ class OpenVinoTarget(Target):
                 "target 'openvino' needs the package openvino, which is not installed.",
                 "pip install 'edgeexit[openvino]'.",
             )
-        import openvino
-
+        openvino = import_openvino()
         processor = read_processor()
         version = f"openvino {openvino.__version__.partition('-')[0]}"
         used = threads or available_threads()
@@ -54,9 +65,25 @@ class OpenVinoTarget(Target):
         options: EngineOptions,
     ) -> Engine:
         compute = compute_type(options, read_processor())
+        import_openvino()
         from edgeexit.targets.openvino.engine import OpenVinoEngine
 
         return OpenVinoEngine(model, inputs, outputs, options, compute)
+
+
+def import_openvino() -> ModuleType:
+    """Return the module ``openvino``, imported without its usage statistics.
+
+    Its import would send an event over the network; without the package ``openvino_telemetry``
+    it does not. An application that imported OpenVINO before has made that choice itself.
+    """
+    if "openvino" in sys.modules or _STATISTICS in sys.modules:
+        return importlib.import_module("openvino")
+    sys.modules[_STATISTICS] = None  # type: ignore[assignment]  # imports of it fail
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[_STATISTICS]
 
 
 def compute_type(options: EngineOptions, processor: Processor) -> str:

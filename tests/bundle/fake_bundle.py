@@ -14,6 +14,7 @@ from edgeexit.bundle import Bundle, BundleWriter, CostTable, ExitFamily, Golden,
 from edgeexit.bundle.specs import (
     Compaction,
     ExitSpec,
+    FileEntry,
     GateSpec,
     Preprocessing,
     Provenance,
@@ -24,8 +25,12 @@ from edgeexit.bundle.specs import (
 EXITS = 3
 CLASSES = ("ankle boot", "bag", "coat")
 FEATURES = ("bias", "log-odds")
-FILES = ("graphs/static.onnx", "graphs/weights.bin", "graphs/whole.onnx", "README.md") + tuple(
-    f"graphs/stage-{number}.onnx" for number in range(1, EXITS + 1)
+FILES = (
+    "graphs/static.onnx",
+    "graphs/weights.bin",
+    "graphs/whole.onnx",
+    "README.md",
+    *(f"graphs/stage-{number}.onnx" for number in range(1, EXITS + 1)),
 )
 
 
@@ -56,7 +61,9 @@ def fake_stage(number: int, image: TensorSpec) -> StageSpec:
     )
 
 
-def fake_manifest() -> Manifest:
+def fake_manifest(*, sealed: bool = False) -> Manifest:
+    """Return a manifest, with entries for files that do not exist where it is ``sealed``."""
+    files = tuple(FileEntry(path, 300, "ab" * 32) for path in sorted(FILES)) if sealed else ()
     image = TensorSpec("image", "uint8", ("batch", 2, 2, 1))
     return Manifest(
         schema=1,
@@ -73,8 +80,8 @@ def fake_manifest() -> Manifest:
         precision="int8",
         decision_unit="sample",
         compaction=Compaction(True),
-        provenance=Provenance("0.1.0", "2026-01-01T00:00:00Z", "fake.onnx", "0" * 64, {"onnx": "1"}),
-        files=(),
+        provenance=Provenance("0.1.0", "2026-01-01", "fake.onnx", "0" * 64, {"onnx": "1"}),
+        files=files,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeexit.budget import Budget
 from edgeexit.bundle import Bundle, BundleWriter, CostTable
 from edgeexit.bundle.codec import encode
 from edgeexit.bundle.manifest import manifest_bytes, parse_manifest
@@ -96,7 +97,7 @@ def test_a_newer_format_asks_for_an_upgrade(tmp_path: Path) -> None:
             writer.seal(dataclasses.replace(fake_manifest(), schema=2))
     assert error.value.code == "bundle.schema-newer"
     assert "upgrade edgeexit" in error.value.hint
-    assert os.listdir(tmp_path) == [".m.eex.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [".m.eex.lock"]
 
 
 def test_golden_that_does_not_fit_the_manifest(tmp_path: Path) -> None:
@@ -174,6 +175,7 @@ def test_a_leftover_of_a_killed_exits_write_is_ignored(tmp_path: Path) -> None:
         ({"params": ((1.0,),)}, "must have 2 vectors"),
         ({"params": ((1.0,), (np.inf,))}, "finite"),
         ({"samples": 0}, "at least 1"),
+        ({"budget": Budget(-0.5)}, "must be positive, is -0.5"),
         ({"costs": {}}, "at least one table"),
         ({"costs": {"latency": CostTable("flops", (1.0, 2.0, 3.0), 3.0)}}, "table of kind flops"),
         ({"costs": {"flops": CostTable("flops", (1.0, 2.0), 3.0)}}, "must have 3 costs"),

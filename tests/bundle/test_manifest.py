@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from edgeexit.bundle.codec import encode
 from edgeexit.bundle.jsonfile import MAX_ENTRIES, seal_json
 from edgeexit.bundle.manifest import MAX_MANIFEST_BYTES, parse_manifest
 from edgeexit.bundle.paths import clash, path_fault
+from edgeexit.bundle.writer import BundleWriter
 from edgeexit.errors import BundleError
 from tests.bundle.fake_bundle import fake_manifest, write_fake
 
@@ -121,8 +122,6 @@ def test_the_unchanged_body_is_read(body: str) -> None:
 
 
 def _sealed(text: bytes) -> bytes:
-    import hashlib
-
     digest = hashlib.sha256(text + b"\n").hexdigest().encode()
     return b'{"digest":"' + digest + b'","manifest":\n' + text + b"\n}\n"
 
@@ -180,10 +179,10 @@ def test_a_path_that_could_leave_the_bundle(body: str, path: str, tmp_path: Path
     changed["files"] = [{"path": path, "size": 1, "sha256": "0" * 64}]
     with pytest.raises(BundleError):
         parse_manifest(seal_json("manifest", changed)[0])
-    outside = os.listdir(tmp_path)
-    with pytest.raises(BundleError):
-        write_fake(tmp_path / "m.eex").file(path)
-    assert outside == []
+    with BundleWriter(tmp_path / "m.eex") as writer, pytest.raises(BundleError) as error:
+        writer.add_bytes(path, b"escaped")
+    assert error.value.code == "bundle.path"
+    assert [left.name for left in tmp_path.iterdir()] == [".m.eex.lock"]
 
 
 @pytest.mark.parametrize(

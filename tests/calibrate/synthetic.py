@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def patience_gate(logits: list[np.ndarray]) -> list[np.ndarray]:
     """Consecutive agreements, 0 at exit 1."""
     count = np.zeros(len(logits[0]), dtype=np.float32)
     features = [count[:, None]]
-    for before, after in zip(logits[:-2], logits[1:-1], strict=True):
+    for before, after in pairwise(logits[:-1]):
         count = np.where(before.argmax(axis=1) == after.argmax(axis=1), count + 1, 0)
         features.append(count[:, None].astype(np.float32))
     return features

@@ -14,5 +14,6 @@ NAMES = os.environ.get("EDGEEXIT_CONFORMANCE_TARGETS", ",".join(target_names()))
 
 class TestTargets(TargetConformance):
     @pytest.fixture(scope="class", params=NAMES)
-    def target_name(self, request):
+    @classmethod
+    def target_name(cls, request):
         return request.param

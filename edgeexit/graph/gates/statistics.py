@@ -81,9 +81,7 @@ class ConfidenceGate(Gate):
         p_top, p_second = (op("Exp", op("Sub", value, energy)) for value in (top, second))
         margin = op("Sub", p_top, p_second)
         negative_entropy = op("ReduceSum", op("Mul", p, log_p), last, keepdims=1)
-        entropy = op(
-            "Mul", negative_entropy, constant(-1.0 / math.log(context.classes), "float32")
-        )
+        entropy = op("Mul", negative_entropy, constant(-1.0 / math.log(context.classes), "float32"))
         # Made from the logits so that it has their batch axis, and NaN where they have NaN.
         bias = op("Add", op("Mul", top, constant(0.0, "float32")), constant(1.0, "float32"))
         features = [bias, log_odds, op("Mul", log_odds, log_odds), margin, entropy, energy]
@@ -95,7 +93,7 @@ class ConfidenceGate(Gate):
 
 
 class StatisticsGate(ConfidenceGate):
-    """The six features of :class:`ConfidenceGate` and four that look at the exits before:
+    """The six features of :class:`ConfidenceGate` and four that look at the exits before.
 
     7. ``agree_previous``: 1 where the previous exit gave the same label.
     8. ``previous_log_odds``: feature 2 of the previous exit.

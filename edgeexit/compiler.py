@@ -1,0 +1,374 @@
+"""``compile_model``: a multi-exit model in, a sealed bundle out. The pipeline, top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from edgeexit.bundle.bundle import PARITY, Bundle
+from edgeexit.bundle.integrity import seal_files
+from edgeexit.bundle.specs import (
+    BATCH,
+    FileEntry,
+    Manifest,
+    Preprocessing,
+    Provenance,
+    TensorSpec,
+)
+from edgeexit.bundle.writer import BundleWriter
+from edgeexit.datasets import Dataset, load_dataset
+from edgeexit.errors import InputError, ModelError
+from edgeexit.model_card import model_card
+from edgeexit.targets.device import Device, load_device
+from edgeexit.version import __version__
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgeexit.graph.axes import MeasuredAxes
+    from edgeexit.graph.gates.attach import AttachedGate
+    from edgeexit.graph.partition import StagePlan
+
+SCHEMA = 1
+"""Version of the bundle format that this compiler writes."""
+
+STATIC = "graphs/static.onnx"
+WHOLE = "graphs/whole.onnx"
+
+Source = str | Path | Mapping[str, Any]
+Progress = Callable[[str, float], None]
+
+_QUANT_SAMPLES = 300
+_PARITY_SAMPLES = 512
+_GOLDEN_SAMPLES = 4
+_TOOLS = ("onnx", "onnx-ir", "onnxruntime", "openvino", "nncf", "torch")
+
+
+def compile_model(
+    model: str | Path,
+    output: str | Path,
+    *,
+    target: str | Path = "cpu",
+    precision: str | None = None,
+    exits: Sequence[str] | None = None,
+    gate: str = "statistics",
+    input_shape: Any = None,
+    samples: Mapping[str, npt.NDArray[Any]] | None = None,
+    quant_data: Source | None = None,
+    keep_float: Sequence[str] = (),
+    preprocessing: Preprocessing | None = None,
+    classes: Sequence[str] | None = None,
+    data: Source | None = None,
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Compile a multi-exit model into a bundle.
+
+    Args:
+        model: A ``.onnx`` file, a ``.pt2`` file, or ``package.module:factory``.
+        output: Where the bundle is written; an older bundle there is replaced in one step.
+        target: A device's name, e.g. ``x86``, or the path of a device file.
+        precision: ``f32``, ``bf16``, ``fp16`` or ``int8``; the device's default if None.
+        exits: Names of the exits' outputs in order; all outputs if None.
+        gate: The gate that ends every stage but the last.
+        input_shape: Shape of the sole input, or shapes by name; a torch module needs it.
+        samples: Inputs by name to trace and measure the model with; random ones if None.
+        quant_data: Data for the quantizer; anything :func:`~edgeexit.datasets.load_dataset` takes.
+        keep_float: Patterns of node or exit names that stay out of int8.
+        preprocessing: Baked into stage 1, if given.
+        classes: Class names.
+        data: Data for the parity report; with labels it also tells each exit's accuracy.
+        name: The model's name; from the file if None.
+        progress: Called with what is being done and the fraction that is done.
+
+    Returns:
+        The bundle at ``output``.
+
+    Raises:
+        ModelError: The model cannot be read, sliced, gated or quantized.
+        InputError: An argument or the data is unusable.
+        TargetError: The device is unknown, or lacks the precision.
+        BundleError: ``output`` exists and is no bundle.
+        ResourceError: The disk is full.
+    """
+    device = load_device(target)
+    chosen = device.options(precision).precision
+    if chosen == "int8" and quant_data is None:
+        raise InputError(
+            "precision int8 needs data to find the ranges of activations.",
+            hint="give some hundred inputs with --quant-data.",
+            code="input.quant-data",
+        )
+    report = progress or (lambda _label, _done: None)
+    with BundleWriter(output) as writer, tempfile.TemporaryDirectory() as workdir:
+        work = _Work(writer, Path(workdir), device, chosen, report)
+        report("reading the model", 0.0)
+        source = work.read(model, exits, input_shape, samples, preprocessing)
+        report("loading data", 0.1)
+        inputs = source.describe()
+        quant = None if quant_data is None else load_dataset(quant_data, inputs=inputs)
+        labelled = _load_labelled(data, inputs, classes, source.class_count)
+        real = labelled or quant
+        if chosen == "int8" and quant is not None:
+            report("quantizing", 0.15)
+            work.quantize(source, quant, keep_float)
+        report("slicing", 0.5)
+        names = classes or (real.classes if real else None)
+        manifest = work.slice(source, gate, _probe_inputs(samples, real), names)
+        manifest = dataclasses.replace(
+            manifest,
+            name=name or _model_name(model),
+            preprocessing=preprocessing,
+            provenance=_provenance(model),
+        )
+        report("checking parity", 0.7)
+        parity = work.check_parity(manifest, source, real)
+        writer.add_json(PARITY, parity)
+        writer.add_text("README.md", model_card(manifest, parity))
+        report("sealing", 0.95)
+        bundle = writer.seal(manifest)
+        report("done", 1.0)
+        return bundle
+
+
+@dataclass
+class _Model:
+    """The whole graph on its way through the pipeline.
+
+    Attributes:
+        graph: As it will be sliced.
+        float_path: A copy from before quantization, or None.
+    """
+
+    graph: ir.Model
+    float_path: Path | None = None
+
+    def describe(self) -> tuple[TensorSpec, ...]:
+        """Return the specs of the model's inputs.
+
+        Raises:
+            ModelError: An input has no shape, or a fixed batch of more than 1.
+        """
+        from edgeexit.graph.axes import describe_input
+
+        specs = tuple(describe_input(value) for value in self.graph.graph.inputs)
+        for spec in specs:
+            if not any(other.batch_axis == 0 for other in specs):
+                raise ModelError(
+                    f"input {spec.name!r} has shape {spec.shape}: the batch is fixed.",
+                    hint="export the model with a dynamic batch axis, or with a batch of 1.",
+                    code="model.batch",
+                )
+        return specs
+
+    @property
+    def class_count(self) -> int | None:
+        """Number of classes of the last exit, or None where it is not known yet."""
+        shape = self.graph.graph.outputs[-1].shape
+        size = None if shape is None else shape[-1]
+        return size if isinstance(size, int) else None
+
+
+@dataclass
+class _Work:
+    """What all steps of one compilation share."""
+
+    writer: BundleWriter
+    folder: Path
+    device: Device
+    precision: str
+    report: Progress
+
+    def read(
+        self,
+        model: str | Path,
+        exits: Sequence[str] | None,
+        input_shape: Any,
+        samples: Mapping[str, npt.NDArray[Any]] | None,
+        preprocessing: Preprocessing | None,
+    ) -> _Model:
+        """Load and normalize the model; bake preprocessing in."""
+        from edgeexit.graph.export import load_model
+        from edgeexit.graph.normalize import normalize
+        from edgeexit.graph.preprocess import bake_preprocessing
+
+        graph = load_model(
+            model, workdir=self.folder, exits=exits, input_shape=input_shape, samples=samples
+        )
+        normalize(graph, exits)
+        if preprocessing is not None:
+            bake_preprocessing(graph, preprocessing)
+        return _Model(graph)
+
+    def quantize(self, model: _Model, data: Dataset, keep_float: Sequence[str]) -> None:
+        """Replace the graph by its int8 form and keep the float one for comparison."""
+        import onnx_ir as ir
+
+        from edgeexit.graph.lint import require_clean
+        from edgeexit.graph.quantize import quantize_int8
+
+        model.float_path = self.folder / "float.onnx"
+        ir.save(model.graph, model.float_path, external_data="float.bin")
+        rows = _batches(data, 1, _QUANT_SAMPLES)
+        model.graph = quantize_int8(model.graph, rows, keep_float=keep_float, workdir=self.folder)
+        require_clean(model.graph)
+
+    def slice(
+        self,
+        model: _Model,
+        gate_name: str,
+        probe: Mapping[str, npt.NDArray[Any]] | None,
+        classes: Sequence[str] | None,
+    ) -> Manifest:
+        """Write the stage graphs, the whole and the static one over one weights file."""
+        import onnx_ir as ir
+
+        from edgeexit.graph.axes import measure_axes
+        from edgeexit.graph.describe import declare_shapes
+        from edgeexit.graph.gates import attach_gates, get_gate
+        from edgeexit.graph.partition import partition
+        from edgeexit.graph.stages import build_stage, build_whole
+        from edgeexit.graph.weights import externalize_weights
+
+        gate = get_gate(gate_name)
+        graphs = self.writer.path(STATIC).parent
+        externalize_weights(model.graph, graphs)
+        plans = partition(model.graph)
+        exits = list(model.graph.graph.outputs)
+        crossing = [value for plan in plans for value in plan.carried_out if value not in exits]
+        axes = measure_axes(
+            model.graph, [*exits, *crossing], None if probe is None else dict(probe), graphs
+        )
+        stages = [build_stage(model.graph, plan) for plan in plans]
+        attached = attach_gates(stages, [axes.specs[p.exit.name or ""] for p in plans], gate)
+        declare_shapes(stages, axes)
+        for plan, stage in zip(plans, stages, strict=True):
+            ir.save(stage, graphs / f"stage-{plan.number}.onnx")
+        ir.save(build_whole(model.graph, exits, "whole"), graphs / "whole.onnx")
+        ir.save(build_whole(model.graph, exits[-1:], "static"), graphs / "static.onnx")
+        return self._manifest(model, plans, axes, attached, classes)
+
+    def _manifest(
+        self,
+        model: _Model,
+        plans: Sequence[StagePlan],
+        axes: MeasuredAxes,
+        attached: Sequence[AttachedGate],
+        classes: Sequence[str] | None,
+    ) -> Manifest:
+        from edgeexit.graph.cost import count_params, node_flops
+        from edgeexit.graph.describe import ancestors, initializers_of, stage_specs
+
+        inputs = model.describe()
+        sizes = {symbol: 1 if symbol == BATCH else size for symbol, size in axes.sizes.items()}
+        flops = node_flops(model.graph, sizes)
+        static = ancestors(plans[-1].exit)
+        return Manifest(
+            schema=SCHEMA,
+            name="model",
+            inputs=inputs,
+            stages=tuple(stage_specs(plans, axes, attached, inputs, flops)),
+            static=STATIC,
+            whole=WHOLE,
+            static_flops=sum(flops.get(node.name or "", 0) for node in static),
+            static_params=count_params(initializers_of(static)),
+            classes=None if classes is None else tuple(classes),
+            preprocessing=None,
+            device=self.device.name,
+            precision=self.precision,
+            decision_unit="sample",
+            compaction=axes.compaction,
+            provenance=Provenance("", "", "", "", {}),
+            files=(),
+        )
+
+    def check_parity(
+        self, manifest: Manifest, model: _Model, data: Dataset | None
+    ) -> dict[str, Any]:
+        """Run stages and whole on the engines of this machine; write golden inputs and outputs."""
+        from edgeexit.parity import check_parity, compare_precisions, golden_outputs
+
+        inputs = _parity_inputs(manifest, data)
+        bundle = self._provisional(manifest)
+        self.writer.add_golden(golden_outputs(bundle, _first(inputs, _GOLDEN_SAMPLES)))
+        labels = None if data is None or data.labels is None else data.labels[:_PARITY_SAMPLES]
+        report = check_parity(bundle, inputs, labels=labels, real=data is not None)
+        if model.float_path is not None:
+            compared = compare_precisions(model.float_path, bundle, inputs, labels)
+            report = dataclasses.replace(report, int8_vs_float=compared)
+        return report.as_json()
+
+    def _provisional(self, manifest: Manifest) -> Bundle:
+        """Return the bundle as it stands in the writer's folder, unsealed."""
+        files: tuple[FileEntry, ...] = seal_files(self.writer.folder)
+        return Bundle(self.writer.folder, dataclasses.replace(manifest, files=files), "unsealed")
+
+
+def _load_labelled(
+    data: Source | None,
+    inputs: Sequence[TensorSpec],
+    classes: Sequence[str] | None,
+    class_count: int | None,
+) -> Dataset | None:
+    if data is None:
+        return None
+    return load_dataset(data, inputs=inputs, classes=classes, class_count=class_count)
+
+
+def _probe_inputs(
+    samples: Mapping[str, npt.NDArray[Any]] | None, data: Dataset | None
+) -> Mapping[str, npt.NDArray[Any]] | None:
+    if samples is not None:
+        return samples
+    return None if data is None else _first(data.inputs, 8)
+
+
+def _first(inputs: Mapping[str, npt.NDArray[Any]], count: int) -> dict[str, npt.NDArray[Any]]:
+    return {name: array[:count] for name, array in inputs.items()}
+
+
+def _batches(data: Dataset, size: int, most: int) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    for start in range(0, min(len(data), most), size):
+        yield {name: array[start : start + size] for name, array in data.inputs.items()}
+
+
+def _parity_inputs(manifest: Manifest, data: Dataset | None) -> dict[str, npt.NDArray[Any]]:
+    """Return real inputs where there are some, else random ones."""
+    from edgeexit.graph.axes import random_inputs
+
+    if data is not None:
+        return _first(data.inputs, _PARITY_SAMPLES)
+    return random_inputs(manifest.inputs, 32)
+
+
+def _model_name(model: str | Path) -> str:
+    text = str(model)
+    return text.rpartition(":")[2] if ":" in text else Path(text).stem
+
+
+def _provenance(model: str | Path) -> Provenance:
+    path = Path(model)
+    digest = ""
+    if path.is_file():
+        with path.open("rb") as file:
+            hasher = hashlib.sha256()
+            while chunk := file.read(1 << 20):
+                hasher.update(chunk)
+            digest = hasher.hexdigest()
+    tools = {}
+    for tool in _TOOLS:
+        try:
+            tools[tool] = importlib.metadata.version(tool)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Provenance(__version__, now, path.name if digest else str(model), digest, tools)

@@ -1,0 +1,56 @@
+"""The model card: a bundle's ``README.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgeexit.bundle.specs import Manifest
+
+
+def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
+    """Return a page in Markdown that says what a bundle holds and what was measured on it."""
+    rows = [
+        f"| {stage.number} | {stage.exit.name} | {cost:.4f} | {stage.params:,} |"
+        for stage, cost in zip(manifest.stages, manifest.flops_costs, strict=True)
+    ]
+    inputs = [f"- `{spec.name}`: {spec.dtype} {list(spec.shape)}" for spec in manifest.inputs]
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"An edgeexit bundle: {len(manifest.stages)} exits, {manifest.precision}, compiled for "
+        f"`{manifest.device}` by edgeexit {manifest.provenance.edgeexit} on "
+        f"{manifest.provenance.created} from `{manifest.provenance.source}`.",
+        "",
+        "## Inputs",
+        "",
+        *inputs,
+        "",
+        "## Exits",
+        "",
+        "Cost is cumulative, in FLOPs, as a fraction of the whole model without early exits "
+        f"({manifest.static_flops:,} FLOPs, {manifest.static_params:,} parameters).",
+        "",
+        "| stage | exit | cost | parameters |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        "",
+        "## Parity",
+        "",
+        f"Measured at compile time on {parity['samples']} {parity['inputs']} inputs; the numbers "
+        "are in `parity.json`.",
+        "",
+    ]
+    for engine in parity["engines"]:
+        largest = max(e["max_abs_difference"] for e in engine["static_batch"])
+        flips = sum(e["flips"] for e in engine["static_batch"])
+        lines.append(
+            f"- {engine['engine']}: stages against the whole graph differ by at most "
+            f"{largest:.3g}, {flips} flips of the top class."
+        )
+    if parity.get("int8_vs_float"):
+        flips = [e["flips"] for e in parity["int8_vs_float"]["exits"]]
+        lines.append(f"- int8 against float: {flips} flips of the top class, exit by exit.")
+    lines += ["", "## Use", "", "```python", "import edgeexit", ""]
+    lines += ['runtime = edgeexit.Runtime("path/to/this/folder", budget=0.5)', "```", ""]
+    return "\n".join(lines)
