@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -130,7 +130,7 @@ class BundleWriter:
 
     def add_golden(self, golden: Golden) -> None:
         """Write ``golden.npz``; errors as :meth:`add_bytes`."""
-        arrays = {f"input/{name}": array for name, array in golden.inputs.items()}
+        arrays: dict[str, Any] = {f"input/{name}": array for name, array in golden.inputs.items()}
         for exit_name, tensors in golden.outputs.items():
             for name, array in tensors.items():
                 arrays[golden_key(exit_name, name)] = array

@@ -99,7 +99,7 @@ def _owners(exits: Sequence[ir.Value]) -> dict[ir.Node, int]:
         pending = [logits]
         while pending:
             value = pending.pop()
-            if numbers.get(value, 0) > number:
+            if value is not logits and numbers.get(value, 0) > number:
                 raise ModelError(
                     f"exit {number} ({logits.name!r}) depends on exit {numbers[value]} "
                     f"({value.name!r}), which comes after it.",

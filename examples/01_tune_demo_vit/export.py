@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ def export(model: nn.Module, path: Path, exits: int) -> None:
     onnx.checker.check_model(proto, full_check=True)
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(proto.SerializeToString())
-    os.replace(part, path)
+    part.replace(path)
 
 
 def check(model: nn.Module, path: Path, split: Split) -> float:

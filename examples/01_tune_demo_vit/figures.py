@@ -67,7 +67,8 @@ def top_probability(logits: Logits) -> Floats:
 def exits_taken(confidence: Floats, thresholds: Floats) -> Labels:
     """Return for each sample the index (from 0) of the first exit at or above its threshold."""
     leaves = np.vstack([confidence[:-1] >= thresholds[:, None], np.ones(confidence.shape[1], bool)])
-    return leaves.argmax(axis=0).astype(np.int64)
+    taken: Labels = leaves.argmax(axis=0).astype(np.int64)
+    return taken
 
 
 def geometric_thresholds(confidence: Floats, costs: Floats) -> Floats:

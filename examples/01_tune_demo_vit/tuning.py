@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,7 @@ def batches(split: Split, generator: torch.Generator) -> Iterator[tuple[Tensor, 
     images, labels = torch.from_numpy(split.image), torch.from_numpy(split.y)
     order = torch.randperm(len(split), generator=generator)
     size = min(BATCH, len(split))
-    for rows in order[: len(order) // size * size].split(size):
+    for rows in torch.split(order[: len(order) // size * size], size):
         yield augmented(images[rows], generator), labels[rows]
 
 
@@ -78,7 +79,10 @@ def train(model: nn.Module, split: Split, loss_of: Loss, *, epochs: int, seed: i
     generator = torch.Generator().manual_seed(seed)
     decayed = [value for value in model.parameters() if value.ndim > 1]
     others = [value for value in model.parameters() if value.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": WEIGHT_DECAY},
+        {"params": others},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, weight_decay=0.0, fused=True)
     steps = epochs * (len(split) // min(BATCH, len(split)))
     step, started = 0, time.perf_counter()
@@ -91,7 +95,7 @@ def train(model: nn.Module, split: Split, loss_of: Loss, *, epochs: int, seed: i
                 outputs = model(images)
             loss = loss_of(tuple(logits.float() for logits in outputs), labels, progress)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             step += 1
@@ -104,6 +108,8 @@ def logits_of(model: nn.Module, split: Split) -> npt.NDArray[np.float32]:
     """Return the float32 logits of every exit, ``(K, n, CLASSES)``."""
     model.eval()
     with torch.inference_mode():
-        parts = [torch.stack(model(images)) for images in torch.from_numpy(split.image).split(500)]
+        parts = [
+            torch.stack(model(images)) for images in torch.split(torch.from_numpy(split.image), 500)
+        ]
     logits: npt.NDArray[np.float32] = torch.cat(parts, dim=1).numpy()
     return logits

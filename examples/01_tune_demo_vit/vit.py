@@ -106,21 +106,22 @@ class DecoupledExit(nn.Module):
         self.norm = nn.LayerNorm(WIDTH)
         self.bypass = nn.Sequential(nn.Linear(WIDTH, BYPASS_WIDTH), nn.GELU())
         self.first_order = nn.Linear(BYPASS_WIDTH, CLASSES)
-        self.left = nn.Linear(BYPASS_WIDTH, MOMENT_WIDTH)
-        self.right = nn.Linear(BYPASS_WIDTH, MOMENT_WIDTH)
+        self.left = nn.Linear(BYPASS_WIDTH, MOMENT_WIDTH, bias=False)
+        self.right = nn.Linear(BYPASS_WIDTH, MOMENT_WIDTH, bias=False)
         self.second_order = nn.Linear(MOMENT_WIDTH * MOMENT_WIDTH, CLASSES)
         self.beta = nn.Parameter(torch.ones(()))
 
     def covariance(self, patches: Tensor) -> Tensor:
         """Return the row-normalised cross-covariance of patches, ``(B, MOMENT_WIDTH**2)``."""
         left, right = self.left(patches), self.right(patches)
-        # Centring one side is enough: the mean of the other one is multiplied by a sum of zero.
+        # Centring one side is enough: the other one's mean is multiplied by a sum of zero.
         right = right - right.mean(dim=1, keepdim=True)
         cross = left.transpose(1, 2) @ right * (1.0 / PATCHES)
         # A norm operator rather than cross * cross: OpenVINO 2026.4 applies an int8 scale twice
         # where a product's two operands are the same dequantized tensor.
         length = torch.linalg.vector_norm(cross, dim=-1, keepdim=True)
-        return (cross / (length + NORM_FLOOR)).reshape(-1, MOMENT_WIDTH * MOMENT_WIDTH)
+        rows: Tensor = cross / (length + NORM_FLOOR)
+        return rows.reshape(-1, MOMENT_WIDTH * MOMENT_WIDTH)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits ``(B, CLASSES)`` of trunk tokens ``(B, TOKENS, WIDTH)``."""

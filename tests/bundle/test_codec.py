@@ -46,7 +46,8 @@ def test_round_trip_keeps_types_and_values() -> None:
 
 
 def test_numpy_scalars_are_written_as_numbers() -> None:
-    odd = replace(GOOD, ratio=np.float32(0.5), pair=(np.int64(1), 2))
+    scalars: dict[str, Any] = {"ratio": np.float32(0.5), "pair": (np.int64(1), 2)}
+    odd = replace(GOOD, **scalars)
     encoded: Any = encode(odd)
     assert encoded["ratio"] == 0.5
     assert type(encoded["ratio"]) is float
@@ -97,10 +98,9 @@ def test_an_integer_is_taken_for_a_float() -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_float_survives_bit_for_bit(number: float) -> None:
     data, digest = seal_json("x", [number])
-    assert unseal_json(data, "x", "f", 1000) == ([number], digest)
-    assert np.float64(unseal_json(data, "x", "f", 1000)[0][0]).tobytes() == (  # type: ignore[index]
-        np.float64(number).tobytes()
-    )
+    body, found = unseal_json(data, "x", "f", 1000)
+    assert found == digest
+    assert np.asarray(body).tobytes() == np.float64(number).tobytes()
 
 
 @given(data=st.data())

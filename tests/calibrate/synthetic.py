@@ -31,27 +31,47 @@ COSTS = (0.22, 0.45, 0.72, 1.02)
 CLASSES, DIMENSION = 10, 12
 
 
+class Clusters:
+    """Gaussian clusters, and ridge classifiers on ever more random features of them.
+
+    Attributes:
+        projection: ``(DIMENSION, WIDTHS[-1])``.
+        offset: ``(WIDTHS[-1],)``.
+        heads: One ``(WIDTHS[k], CLASSES)`` matrix an exit.
+    """
+
+    def __init__(self) -> None:
+        world = np.random.default_rng(7)
+        self.centres = 1.6 * world.normal(size=(CLASSES * 2, DIMENSION))
+        self.projection = world.normal(size=(DIMENSION, WIDTHS[-1])) / np.sqrt(DIMENSION)
+        self.offset = world.normal(size=WIDTHS[-1])
+        points, labels = self.draw(3000, 11)
+        hidden = self.hidden(points)
+        self.heads = []
+        for width in WIDTHS:
+            design = hidden[:, :width]
+            gram = design.T @ design + 1.0 * np.eye(width)
+            self.heads.append(8 * np.linalg.solve(gram, design.T @ (np.eye(CLASSES)[labels] - 0.1)))
+
+    def draw(self, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Points ``(n, DIMENSION) float32`` and their labels."""
+        rng = np.random.default_rng(seed)
+        cluster = rng.integers(0, len(self.centres), samples)
+        points = self.centres[cluster] + rng.normal(size=(samples, DIMENSION))
+        return points.astype(np.float32), cluster % CLASSES
+
+    def hidden(self, points: np.ndarray) -> np.ndarray:
+        """All random features."""
+        return np.maximum(points @ self.projection + self.offset, 0)
+
+
 def random_feature_logits(samples: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Logits of ridge classifiers on ever more random features of Gaussian clusters."""
-    world = np.random.default_rng(7)
-    centres = 1.6 * world.normal(size=(CLASSES * 2, DIMENSION))
-    projection = world.normal(size=(DIMENSION, WIDTHS[-1])) / np.sqrt(DIMENSION)
-    offset = world.normal(size=WIDTHS[-1])
-
-    def draw(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        cluster = rng.integers(0, len(centres), count)
-        points = centres[cluster] + rng.normal(size=(count, DIMENSION))
-        return np.maximum(points @ projection + offset, 0), cluster % CLASSES
-
-    hidden, train_labels = draw(np.random.default_rng(11), 3000)
-    points, labels = draw(np.random.default_rng(seed), samples)
-    logits = []
-    for width in WIDTHS:
-        design = hidden[:, :width]
-        gram = design.T @ design + 1.0 * np.eye(width)
-        weights = np.linalg.solve(gram, design.T @ (np.eye(CLASSES)[train_labels] - 0.1))
-        logits.append((8 * points[:, :width] @ weights).astype(np.float32))
-    return logits, labels
+    """Logits of all exits, and labels."""
+    clusters = Clusters()
+    points, labels = clusters.draw(samples, seed)
+    hidden = clusters.hidden(points)
+    widths = zip(WIDTHS, clusters.heads, strict=True)
+    return [(hidden[:, :width] @ head).astype(np.float32) for width, head in widths], labels
 
 
 def statistics_gate(logits: list[np.ndarray], width: int = len(FEATURES)) -> list[np.ndarray]:

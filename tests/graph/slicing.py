@@ -1,0 +1,70 @@
+"""Slice a small graph written as text and run its stages on ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnxruntime as ort
+
+from edgeexit.graph.normalize import normalize
+from edgeexit.graph.partition import StagePlan, partition
+from edgeexit.graph.stages import build_stage, build_whole
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def model_of(text: str, **initializers: npt.NDArray[Any]) -> ir.Model:
+    """Parse a graph in ONNX text form and normalize it."""
+    header = '<ir_version: 9, opset_import: ["" : 20]>\n'
+    model = ir.from_onnx_text(header + text)
+    for name, array in initializers.items():
+        value = next(v for n in model.graph for v in n.inputs if v is not None and v.name == name)
+        value.const_value = ir.tensor(array, name=name)
+        if value in model.graph.inputs:
+            model.graph.inputs.remove(value)
+        model.graph.register_initializer(value)
+    return normalize(model)
+
+
+def session(model: ir.Model, folder: Path, name: str) -> ort.InferenceSession:
+    """Save a model and open it."""
+    path = folder / f"{name}.onnx"
+    ir.save(model, path)
+    return ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def run_whole(model: ir.Model, inputs: Arrays, folder: Path) -> Arrays:
+    """Return the logits of all exits."""
+    opened = session(build_whole(model, list(model.graph.outputs), "whole"), folder, "whole")
+    names = [value.name for value in opened.get_outputs()]
+    return dict(zip(names, opened.run(names, inputs), strict=True))
+
+
+def run_stages(
+    model: ir.Model, inputs: Arrays, folder: Path, keep: dict[int, list[int]] | None = None
+) -> tuple[tuple[StagePlan, ...], Arrays]:
+    """Run the stages in order; after stage k only the rows in ``keep[k]`` go on."""
+    plans = partition(model)
+    values = dict(inputs)
+    logits: Arrays = {}
+    for plan in plans:
+        opened = session(build_stage(model, plan), folder, f"stage-{plan.number}")
+        wanted = [value.name for value in opened.get_inputs()]
+        names = [value.name for value in opened.get_outputs()]
+        values.update(
+            zip(names, opened.run(names, {n: values[n] for n in wanted}), strict=True)
+        )
+        logits[plan.exit.name or ""] = values[plan.exit.name or ""]
+        if keep and plan.number in keep:
+            rows = np.asarray(keep[plan.number])
+            values = {name: array[rows] for name, array in values.items()}
+    return plans, logits
+
+
+def names(values: list[ir.Value]) -> list[str]:
+    """Return the names of values."""
+    return [value.name or "" for value in values]
