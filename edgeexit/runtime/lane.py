@@ -133,14 +133,24 @@ class Lane:
         }
 
 
+def take_samples(
+    array: npt.NDArray[Any], spec: TensorSpec, slots: npt.NDArray[np.intp]
+) -> npt.NDArray[Any]:
+    """Return the samples of a model input at ``slots``, in the input's own layout."""
+    if spec.batch_axis is None:
+        return array
+    return np.take(array, sample_places(slots, spec.rows_per_sample), axis=spec.batch_axis)
+
+
 def _slice(
     array: npt.NDArray[Any], spec: TensorSpec, start: int, stop: int, bucket: int
 ) -> npt.NDArray[Any]:
-    axis, each = spec.batch_axis or 0, max(spec.rows_per_sample, 1)
+    """Return the samples from ``start`` to ``stop``, the first repeated to fill the bucket."""
     if stop - start == bucket:
-        whole = (slice(None),) * axis + (slice(start * each, stop * each),)
+        each = spec.rows_per_sample
+        whole = (slice(None),) * (spec.batch_axis or 0) + (slice(start * each, stop * each),)
         part: npt.NDArray[Any] = array[whole]
         return part
     slots = np.full(bucket, start, np.intp)
     slots[: stop - start] = np.arange(start, stop)
-    return np.take(array, sample_places(slots, each), axis=axis)
+    return take_samples(array, spec, slots)

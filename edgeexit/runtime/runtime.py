@@ -24,6 +24,7 @@ from edgeexit.runtime.engines import EngineSet
 from edgeexit.runtime.inputs import Checked, InputCheck, Inputs, OnInvalid
 from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.plan import Plan
+from edgeexit.runtime.lane import Lane
 from edgeexit.runtime.live_profile import Profile
 from edgeexit.runtime.result import AllExits, Result
 from edgeexit.runtime.router import route_batch, route_one, run_all, walk_one
@@ -131,6 +132,25 @@ class Runtime:
         checked = self._checked(inputs)
         with self._worker() as worker:
             return AllExits(*run_all(worker, checked, self._dial))
+
+    @contextmanager
+    def lane(self, inputs: Inputs) -> Iterator[Lane]:
+        """Lend the chained stages with the inputs written, to run and measure them one by one.
+
+        Raises:
+            InputError: As for a call, or there are more samples than run at once.
+        """
+        checked = self._checked(inputs)
+        with self._worker() as worker:
+            if checked.rows > worker.largest:
+                raise InputError(
+                    f"{checked.rows} samples do not run at once: {worker.largest} do.",
+                    hint="give fewer samples, or open the runtime with a larger max_batch.",
+                    code="input.batch",
+                )
+            lane = worker.lane(checked.rows, checked.symbols, self._dial)
+            lane.write(checked.arrays, 0, checked.rows)
+            yield lane
 
     async def arun(self, inputs: Inputs) -> Result:
         """Answer in a thread of the event loop's executor; otherwise as a call."""

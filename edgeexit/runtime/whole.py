@@ -47,9 +47,7 @@ class WholeModel:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self._symbols = input_symbols(self.inputs)
-        self._check = InputCheck(
-            self.inputs, self._symbols, check_finite=False, on_invalid="error"
-        )
+        self._check = InputCheck(self.inputs, self._symbols, check_finite=False, on_invalid="error")
         self._runners: dict[tuple[int, tuple[int, ...]], StageRunner] = {}
         fixed = {} if batch is None else {BATCH: batch}
         self._engine: Engine = machine.open(model, self.inputs, self.outputs, fixed)

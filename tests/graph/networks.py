@@ -85,13 +85,13 @@ class TextEncoder(nn.Module):
         self.blocks = nn.ModuleList([Block(32, 2), Block(32, 2)])
         self.heads = nn.ModuleList([nn.Linear(32, 4), nn.Linear(32, 4)])
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> TextOutput:
         x = self.embedding(ids)
         wide = mask[:, None, None, :].bool()
         x = self.blocks[0](x, wide)
         first = self.heads[0](x[:, 0])
         last = self.heads[1](self.blocks[1](x, wide)[:, 0])
-        return {"first": first, "last": last}
+        return TextOutput(first, last)
 
 
 class Leaving(nn.Module):

@@ -40,9 +40,7 @@ def test_samples_leave_where_their_score_reaches_the_threshold(bundle, device, b
     exits = expected_exits(scores, thresholds)
     with Runtime(bundle, budget, target=device, threads=1) as runtime:
         result = runtime(inputs)
-        near = np.min(
-            [np.abs(s - t) for s, t in zip(scores, thresholds, strict=True)], axis=0
-        )
+        near = np.min([np.abs(s - t) for s, t in zip(scores, thresholds, strict=True)], axis=0)
         assert (near > 1e-5).all()
         np.testing.assert_array_equal(result.exits, exits)
         for row in range(12):

@@ -212,9 +212,7 @@ def write_bundle(
             Golden(
                 golden,
                 {
-                    stage.exit.name: {
-                        spec.name: answers[spec.name] for spec in stage.exit.outputs
-                    }
+                    stage.exit.name: {spec.name: answers[spec.name] for spec in stage.exit.outputs}
                     for stage in stages
                 },
             )

@@ -1,0 +1,225 @@
+"""edgeexit against the whole static model, in turn, on the same engine and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeexit.datasets import Dataset
+from edgeexit.errors import InputError
+from edgeexit.runtime.lane import take_samples
+from edgeexit.runtime.machine import Machine
+from edgeexit.runtime.runtime import Runtime
+from edgeexit.runtime.timing import Ratio, TimeStats
+from edgeexit.runtime.whole import WholeModel
+
+Arrays = dict[str, npt.NDArray[Any]]
+OpenModel = Callable[[Machine, int], WholeModel]
+"""Opens a baseline on a machine at a fixed batch size."""
+
+EDGEEXIT, STATIC, AGAIN = "edgeexit", "static", "static again"
+
+_ROUND_SAMPLES = 16
+"""Samples a round at batch 1: enough that a round holds the mix of exits."""
+
+_WARM_ROUNDS = 2
+_NANOSECONDS_A_MILLISECOND = 1e6
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What one contender answers on the whole data set.
+
+    Attributes:
+        name: The contender.
+        accuracy: Fraction of right labels, or None without labels.
+        agreement: Fraction of labels that are the static model's.
+    """
+
+    name: str
+    accuracy: float | None
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast one contender is at one batch size.
+
+    Attributes:
+        name: The contender.
+        batch: The batch size.
+        call: Times of a call, in milliseconds.
+        throughput: Samples a second, from the mean of the calls.
+        ratio: Its time over the static model's, paired a round.
+    """
+
+    name: str
+    batch: int
+    call: TimeStats
+    throughput: float
+    ratio: Ratio
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What a comparison found. ``static again`` is the static model compared with itself.
+
+    Attributes:
+        fingerprint: The device.
+        precision: The precision of all contenders.
+        budget: The budget in force, as text, or None.
+        samples: Samples of the data set.
+        cost: Mean FLOPs a sample, as a fraction of the static model's.
+        shares: Fraction of the samples that left at each exit.
+        quality: Quality a contender.
+        speed: Speed a contender and batch size.
+    """
+
+    fingerprint: str
+    precision: str
+    budget: str | None
+    samples: int
+    cost: float
+    shares: tuple[float, ...]
+    quality: tuple[Quality, ...]
+    speed: tuple[Speed, ...]
+
+
+def compare(
+    runtime: Runtime,
+    dataset: Dataset,
+    *,
+    baselines: Sequence[OpenModel] = (),
+    batches: Sequence[int] = (1, 32),
+    rounds: int = 40,
+) -> BenchReport:
+    """Compare a runtime at its present budget with the static model and other baselines.
+
+    All contenders see the same samples in turn within every round, so that what disturbs the
+    machine disturbs them alike. Baselines are compiled for the exact batch size, their fastest
+    form.
+
+    Args:
+        runtime: The runtime.
+        dataset: The samples, and labels if accuracy is wanted.
+        baselines: What opens other models with the same inputs.
+        batches: Batch sizes to measure speed at.
+        rounds: Rounds a batch size.
+
+    Raises:
+        InputError: The data do not fit the model, or hold fewer samples than a batch.
+    """
+    if len(dataset) < max(batches):
+        raise InputError(
+            f"the data hold {len(dataset)} samples, fewer than the batch of {max(batches)}.",
+            hint="give more data or a smaller batch.",
+            code="input.too-few",
+        )
+    openers: tuple[OpenModel, ...] = (
+        lambda machine, batch: WholeModel.of_bundle(runtime.bundle, machine, batch=batch),
+        *baselines,
+    )
+    result = runtime(dataset.inputs)
+    shares = np.bincount(result.exits - 1, minlength=runtime.plan.exits) / len(result.exits)
+    return BenchReport(
+        fingerprint=runtime.machine.fingerprint,
+        precision=runtime.machine.precision,
+        budget=None if runtime.budget is None else str(runtime.budget),
+        samples=len(dataset),
+        cost=result.cost,
+        shares=tuple(float(share) for share in shares),
+        quality=_qualities(runtime, dataset, result.labels, openers),
+        speed=tuple(
+            speed
+            for batch in batches
+            for speed in _speeds(runtime, dataset, openers, batch, rounds)
+        ),
+    )
+
+
+def _qualities(
+    runtime: Runtime,
+    dataset: Dataset,
+    labels: npt.NDArray[np.int64],
+    openers: Sequence[OpenModel],
+) -> tuple[Quality, ...]:
+    answers = {EDGEEXIT: labels}
+    for opener in openers:
+        model = opener(runtime.machine, 1)
+        try:
+            rows = [model(_rows(runtime, dataset, [row]))[0] for row in range(len(dataset))]
+        finally:
+            model.close()
+        answers[model.name] = np.concatenate(rows).argmax(axis=-1)
+    return tuple(
+        Quality(
+            name,
+            None if dataset.labels is None else float((found == dataset.labels).mean()),
+            float((found == answers[STATIC]).mean()),
+        )
+        for name, found in answers.items()
+    )
+
+
+def _speeds(
+    runtime: Runtime, dataset: Dataset, openers: Sequence[OpenModel], batch: int, rounds: int
+) -> list[Speed]:
+    calls_a_round = max(1, _ROUND_SAMPLES // batch)
+    with ExitStack() as stack:
+        models = [opener(runtime.machine, batch) for opener in openers]
+        for model in models:
+            stack.callback(model.close)
+        contenders: dict[str, Callable[[Arrays], object]] = {EDGEEXIT: runtime}
+        contenders |= {model.name: model for model in models}
+        contenders[AGAIN] = models[0]
+        times = _interleave(runtime, dataset, contenders, batch, calls_a_round, rounds)
+    return [
+        Speed(
+            name,
+            batch,
+            TimeStats.of(spent.ravel()),
+            1000.0 * batch / float(spent.mean()),
+            Ratio.of(spent.sum(axis=1), times[STATIC].sum(axis=1)),
+        )
+        for name, spent in times.items()
+    ]
+
+
+def _interleave(
+    runtime: Runtime,
+    dataset: Dataset,
+    contenders: Mapping[str, Callable[[Arrays], object]],
+    batch: int,
+    calls_a_round: int,
+    rounds: int,
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return ``(rounds, calls_a_round)`` milliseconds a contender."""
+    order = np.random.default_rng(0)
+    names = list(contenders)
+    times = {name: np.zeros((rounds, calls_a_round)) for name in names}
+    for number in range(-_WARM_ROUNDS, rounds):
+        for call in range(calls_a_round):
+            rows = order.integers(0, len(dataset), batch)
+            inputs = _rows(runtime, dataset, rows)
+            # In random order: whoever follows a certain other would otherwise find its caches.
+            for index in order.permutation(len(names)):
+                start = perf_counter_ns()
+                contenders[names[index]](inputs)
+                spent = perf_counter_ns() - start
+                if number >= 0:
+                    times[names[index]][number, call] = spent / _NANOSECONDS_A_MILLISECOND
+    return times
+
+
+def _rows(runtime: Runtime, dataset: Dataset, rows: Sequence[int] | npt.NDArray[Any]) -> Arrays:
+    slots = np.asarray(rows, np.intp)
+    return {
+        spec.name: take_samples(dataset.inputs[spec.name], spec, slots)
+        for spec in runtime.plan.inputs
+    }

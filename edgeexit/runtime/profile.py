@@ -1,0 +1,171 @@
+"""The measured profile of a bundle on one device: what each exit costs in milliseconds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from edgeexit.bundle.cache import DeviceCache
+from edgeexit.bundle.codec import decode, encode
+from edgeexit.bundle.exits import CostTable
+from edgeexit.errors import BundleError, ResourceError
+from edgeexit.runtime.inputs import InputCheck
+from edgeexit.runtime.lane import Lane, take_samples
+from edgeexit.runtime.runtime import Runtime
+from edgeexit.runtime.timing import TimeStats
+from edgeexit.runtime.whole import WholeModel
+
+MEASURE_SECONDS = 4.0
+"""How long a batch size is measured unless told otherwise."""
+
+_MIN_ROUNDS = 21
+_MAX_ROUNDS = 5000
+_WARM_ROUNDS = 3
+_ENTRY = "profile"
+_NANOSECONDS_A_MILLISECOND = 1e6
+
+
+@dataclass(frozen=True)
+class BatchProfile:
+    """Times at one batch size, taken in turn: every round runs each thing once.
+
+    Attributes:
+        batch: The batch size.
+        stages: Times of each stage with its gate.
+        call: Times of a whole call of the runtime that leaves at the last exit.
+        static: Times of a whole call of the static model.
+    """
+
+    batch: int
+    stages: tuple[TimeStats, ...]
+    call: TimeStats
+    static: TimeStats
+
+    @property
+    def overhead(self) -> float:
+        """Milliseconds of a call outside its stages: checks, copies, the result."""
+        return max(0.0, self.call.p50 - sum(stage.p50 for stage in self.stages))
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """What was measured on one device. Nothing in it is modelled.
+
+    Attributes:
+        fingerprint: The device.
+        batches: Times a batch size, batch 1 first.
+        load: Runnable processes a core (the load average of the last minute) at the start.
+        megahertz: Clock of the processor at the start, 0 where the system does not tell.
+    """
+
+    fingerprint: str
+    batches: tuple[BatchProfile, ...]
+    load: float
+    megahertz: float
+
+    def cost_table(self) -> CostTable:
+        """Return what leaving at each exit costs at batch 1, in milliseconds (medians)."""
+        single = self.batches[0]
+        spent = np.cumsum([stage.p50 for stage in single.stages]) + single.overhead
+        per_exit = tuple(float(cost) for cost in spent)
+        return CostTable("latency", per_exit, single.static.p50, self.fingerprint)
+
+
+def load_or_measure(runtime: Runtime, seconds: float = MEASURE_SECONDS) -> DeviceProfile:
+    """Return the profile at batch 1 from the device's cache, or measure and keep it.
+
+    Args:
+        runtime: The running bundle.
+        seconds: How long to measure.
+    """
+    cache = DeviceCache(runtime.bundle.digest, runtime.machine.fingerprint)
+    # A cache that cannot be read or written costs a measurement, never the answer.
+    with contextlib.suppress(BundleError, ResourceError):
+        kept = cache.read_json(_ENTRY)
+        if kept is not None:
+            return decode(DeviceProfile, kept, _ENTRY)
+    profile = measure_profile(runtime, seconds=seconds)
+    with contextlib.suppress(ResourceError):
+        cache.write_json(_ENTRY, encode(profile))
+    return profile
+
+
+def measure_profile(
+    runtime: Runtime, batches: Sequence[int] = (1,), seconds: float = MEASURE_SECONDS
+) -> DeviceProfile:
+    """Measure stages, calls and the static model in turn, on the bundle's golden inputs.
+
+    Args:
+        runtime: The running bundle; nothing else should use it meanwhile.
+        batches: Batch sizes; 1 is always measured, the others one by one where the bundle's
+            rows must not leave a batch.
+        seconds: How long to measure each.
+
+    Raises:
+        BundleError: The bundle has no golden inputs.
+    """
+    load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
+    clock = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    sizes = [1, *sorted({size for size in batches if size > 1 and runtime.plan.compacts})]
+    return DeviceProfile(
+        runtime.machine.fingerprint,
+        tuple(_measure(runtime, size, seconds) for size in sizes),
+        load,
+        clock.current if clock else 0.0,
+    )
+
+
+def golden_inputs(runtime: Runtime, batch: int) -> dict[str, npt.NDArray[np.generic]]:
+    """Return ``batch`` samples of the bundle's golden inputs, repeated as needed."""
+    golden = runtime.bundle.golden().inputs
+    plan = runtime.plan
+    check = InputCheck(plan.inputs, plan.symbols, check_finite=False, on_invalid="error")
+    checked = check(golden)
+    slots = np.arange(batch) % checked.rows
+    return {
+        spec.name: take_samples(array, spec, slots)
+        for spec, array in zip(plan.inputs, checked.arrays, strict=True)
+    }
+
+
+def _measure(runtime: Runtime, batch: int, seconds: float) -> BatchProfile:
+    inputs = golden_inputs(runtime, batch)
+    static = WholeModel.of_bundle(runtime.bundle, runtime.machine, batch=batch)
+    try:
+        with runtime.lane(inputs) as lane:
+            calls: dict[str, Callable[[], object]] = {
+                "call": lambda: runtime.run_to(inputs, runtime.plan.exits),
+                "static": lambda: static(inputs),
+            }
+            times = _rounds(lane, calls, seconds)
+    finally:
+        static.close()
+    stages = tuple(TimeStats.of(times[f"stage {k}"]) for k in range(1, runtime.plan.exits + 1))
+    return BatchProfile(batch, stages, TimeStats.of(times["call"]), TimeStats.of(times["static"]))
+
+
+def _rounds(
+    lane: Lane, calls: Mapping[str, Callable[[], object]], seconds: float
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Run everything in turn until the time is up; return milliseconds by name."""
+    stages = {f"stage {k}": run for k, run in enumerate(lane.runs, start=1)}
+    turns: list[tuple[str, Callable[[], object]]] = [*stages.items(), *calls.items()]
+    times: dict[str, list[int]] = {name: [] for name, _ in turns}
+    end = perf_counter_ns() + int(seconds * 1e9)
+    for number in range(_MAX_ROUNDS + _WARM_ROUNDS):
+        if number >= _MIN_ROUNDS + _WARM_ROUNDS and perf_counter_ns() > end:
+            break
+        for name, run in turns:
+            start = perf_counter_ns()
+            run()
+            spent = perf_counter_ns() - start
+            if number >= _WARM_ROUNDS:
+                times[name].append(spent)
+    return {name: np.asarray(t) / _NANOSECONDS_A_MILLISECOND for name, t in times.items()}
