@@ -15,6 +15,7 @@ from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.exits import CostTable, ExitFamily
 from edgeexit.bundle.specs import Manifest
 from edgeexit.calibrate.builder import RecordBuilder
+from edgeexit.calibrate.checks import check_labels
 from edgeexit.calibrate.costs import check_budget, flops_table
 from edgeexit.calibrate.family import fit_family
 from edgeexit.calibrate.frontier import (
@@ -28,6 +29,7 @@ from edgeexit.calibrate.policies import DEFAULT_POLICY, find_policy
 from edgeexit.calibrate.records import ExitRecords, GateLayout
 from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.errors import InputError
+from edgeexit.runtime.profile import load_or_measure
 from edgeexit.runtime.runtime import Runtime
 
 BATCH_SAMPLES = 256
@@ -173,9 +175,11 @@ def gate_layout(manifest: Manifest) -> GateLayout:
 
 def _dataset(data: Data, manifest: Manifest) -> Dataset:
     """Return the data set, checked against the model's inputs and classes."""
-    if isinstance(data, Dataset):
-        return data
     classes = manifest.stages[-1].exit.outputs[0].shape[-1]
+    if isinstance(data, Dataset):
+        if data.labels is not None and isinstance(classes, int):
+            check_labels(data.labels, classes, len(data))
+        return data
     return load_dataset(
         data,
         inputs=manifest.inputs,
@@ -190,8 +194,6 @@ def _cost_tables(
     """Return the tables wanted, the one that decides first; measures latency where it is asked."""
     if kind == "flops":
         return (flops,)
-    from edgeexit.runtime.profile import load_or_measure
-
     latency = load_or_measure(runtime).cost_table()
     if budget is not None:
         check_budget(budget, latency)

@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from edgeexit.bundle.bundle import PARITY, Bundle
 from edgeexit.bundle.integrity import seal_files
+from edgeexit.bundle.manifest import manifest_bytes
+from edgeexit.bundle.paths import MANIFEST
 from edgeexit.bundle.specs import (
     BATCH,
-    FileEntry,
     Manifest,
     Preprocessing,
     Provenance,
@@ -50,6 +51,7 @@ Progress = Callable[[str, float], None]
 _QUANT_SAMPLES = 300
 _PARITY_SAMPLES = 512
 _GOLDEN_SAMPLES = 4
+_PROBE_SAMPLES = 8
 _TOOLS = ("onnx", "onnx-ir", "onnxruntime", "openvino", "nncf", "torch")
 
 
@@ -110,8 +112,9 @@ def compile_model(
         )
     report = progress or (lambda _label, _done: None)
     with BundleWriter(output) as writer, tempfile.TemporaryDirectory() as workdir:
-        work = _Work(writer, Path(workdir), device, chosen, report)
+        work = _Work(writer, Path(workdir), device, target, chosen)
         report("reading the model", 0.0)
+        samples = samples or _samples_of(data or quant_data)
         source = work.read(model, exits, input_shape, samples, preprocessing)
         report("loading data", 0.1)
         inputs = source.describe()
@@ -123,7 +126,8 @@ def compile_model(
             work.quantize(source, quant, keep_float)
         report("slicing", 0.5)
         names = classes or (real.classes if real else None)
-        manifest = work.slice(source, gate, _probe_inputs(samples, real), names)
+        probe = _first(real.inputs, _PROBE_SAMPLES) if real else samples
+        manifest = work.slice(source, gate, probe, names)
         manifest = dataclasses.replace(
             manifest,
             name=name or _model_name(model),
@@ -185,8 +189,8 @@ class _Work:
     writer: BundleWriter
     folder: Path
     device: Device
+    device_name: str | Path
     precision: str
-    report: Progress
 
     def read(
         self,
@@ -298,19 +302,24 @@ class _Work:
         from edgeexit.parity import check_parity, compare_precisions, golden_outputs
 
         inputs = _parity_inputs(manifest, data)
+        golden = _first(inputs, _GOLDEN_SAMPLES)
+        self.writer.add_golden(golden_outputs(self._provisional(manifest), golden))
         bundle = self._provisional(manifest)
-        self.writer.add_golden(golden_outputs(bundle, _first(inputs, _GOLDEN_SAMPLES)))
         labels = None if data is None or data.labels is None else data.labels[:_PARITY_SAMPLES]
-        report = check_parity(bundle, inputs, labels=labels, real=data is not None)
+        report = check_parity(
+            bundle, inputs, labels=labels, real=data is not None, device=self.device_name
+        )
         if model.float_path is not None:
             compared = compare_precisions(model.float_path, bundle, inputs, labels)
             report = dataclasses.replace(report, int8_vs_float=compared)
         return report.as_json()
 
     def _provisional(self, manifest: Manifest) -> Bundle:
-        """Return the bundle as it stands in the writer's folder, unsealed."""
-        files: tuple[FileEntry, ...] = seal_files(self.writer.folder)
-        return Bundle(self.writer.folder, dataclasses.replace(manifest, files=files), "unsealed")
+        """Return the bundle as it stands in the writer's folder, its manifest not yet final."""
+        listed = dataclasses.replace(manifest, files=seal_files(self.writer.folder))
+        data, digest = manifest_bytes(listed)
+        self.writer.add_bytes(MANIFEST, data)
+        return Bundle(self.writer.folder, listed, digest)
 
 
 def _load_labelled(
@@ -324,12 +333,13 @@ def _load_labelled(
     return load_dataset(data, inputs=inputs, classes=classes, class_count=class_count)
 
 
-def _probe_inputs(
-    samples: Mapping[str, npt.NDArray[Any]] | None, data: Dataset | None
-) -> Mapping[str, npt.NDArray[Any]] | None:
-    if samples is not None:
-        return samples
-    return None if data is None else _first(data.inputs, 8)
+def _samples_of(data: Source | None) -> Mapping[str, npt.NDArray[Any]] | None:
+    """Return a few inputs of a data set, to trace a torch module with; None where it has none."""
+    try:
+        return None if data is None else load_dataset(data, limit=_PROBE_SAMPLES).inputs
+    except InputError:
+        # Not fit for tracing, e.g. images to be preprocessed; its real check comes later.
+        return None
 
 
 def _first(inputs: Mapping[str, npt.NDArray[Any]], count: int) -> dict[str, npt.NDArray[Any]]:

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.bundle.bundle import Bundle, Golden
+from edgeexit.engine_check import require_survival
 from edgeexit.errors import BundleError, TargetError
+from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
 from edgeexit.targets.device import device_names
@@ -117,7 +119,7 @@ def check_parity(
     *,
     labels: npt.NDArray[np.int64] | None = None,
     real: bool = True,
-    devices: Sequence[str | Path] | None = None,
+    device: str | Path | None = None,
 ) -> ParityReport:
     """Compare stages with the whole graph on every engine that this machine has.
 
@@ -126,20 +128,30 @@ def check_parity(
         inputs: ``(n, ...)`` an input.
         labels: ``(n,)`` or None.
         real: Whether the inputs are real data.
-        devices: Devices to check; the bundle's own and all built-in ones if None.
+        device: The device that must run it, checked first; the bundle's own if None. The other
+            built-in devices follow, as far as they can.
 
     Raises:
-        TargetError: None of the engines is installed.
+        TargetError: An engine is installed and dies of the model or refuses it on the device
+            that must run it; or no engine is installed.
     """
-    names = devices or dict.fromkeys((bundle.manifest.device, *device_names()))
+    first = bundle.manifest.device if device is None else device
     engines: list[EngineParity] = []
     skipped: dict[str, str] = {}
     accuracy: tuple[float, ...] | None = None
-    for device in names:
+    for name in dict.fromkeys((first, *device_names())):
         try:
-            report, logits = _check_engine(bundle, inputs, device)
+            Machine.of(bundle.manifest, name)
         except TargetError as error:
-            skipped[str(device)] = error.message
+            skipped[str(name)] = error.message
+            continue
+        try:
+            require_survival(bundle.folder, name)
+            report, logits = _check_engine(bundle, inputs, name)
+        except TargetError as error:
+            if name == first:
+                raise
+            skipped[str(name)] = error.message
             continue
         engines.append(report)
         if accuracy is None and labels is not None:

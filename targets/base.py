@@ -110,9 +110,14 @@ class StageRunner(ABC):
             raise engine_refusal("the engine failed while running a stage", error) from error
 
     def release(self) -> None:
-        """Refuse all further use; the engine calls it when it is closed."""
+        """Refuse all further use; the engine calls it when it is closed.
+
+        The buffers stay: another thread may be in the middle of ``run()``, and other runners may
+        be bound to them.
+        """
         self._closed = True
         self._call = self._check_open
+        self._release_impl()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -121,6 +126,10 @@ class StageRunner(ABC):
     @abstractmethod
     def _bind_impl(self, name: str, buffer: Buffer) -> None:
         """Let a known input read from a buffer of the right shape and type."""
+
+    @abstractmethod
+    def _release_impl(self) -> None:
+        """Drop the engine's own objects. Called once, maybe while another thread runs."""
 
 
 class Engine(ABC):

@@ -39,8 +39,8 @@ class Design:
     def of(cls, features: npt.NDArray[np.float32]) -> Design:
         """Return the design of raw features ``(n, F)``."""
         values = features.astype(np.float64)
-        mean: Array = values.mean(axis=0)
-        deviation: Array = np.sqrt(np.square(values - mean).mean(axis=0))
+        mean: Array = np.mean(values, axis=0, dtype=np.float64)
+        deviation: Array = np.std(values, axis=0, dtype=np.float64)
         scale: Array = np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0)
         standard: Array = np.where(scale == deviation, (values - mean) / scale, 0.0)
         return cls(np.column_stack([np.ones(len(values)), standard]), mean, scale)
@@ -50,8 +50,8 @@ class Design:
         gram = self.matrix.T @ self.matrix
         penalty = np.full(len(gram), RIDGE)
         penalty[0] = 0.0
-        solution: Array = np.linalg.solve(gram + np.diag(penalty), self.matrix.T @ target)
-        return solution
+        solution = np.linalg.solve(gram + np.diag(penalty), self.matrix.T @ target)
+        return np.asarray(solution, dtype=np.float64)
 
     def logistic(self, target: Array) -> Array:
         """Return the ridge logistic regression of ``target (n,)`` in [0, 1], by Newton's method."""

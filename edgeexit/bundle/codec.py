@@ -16,6 +16,7 @@ from edgeexit.errors import BundleError
 
 T = TypeVar("T")
 _Path = tuple[str | int, ...]
+_ARRAY = npt.NDArray[np.float64]
 _SCALARS: dict[type, str] = {
     int: "an integer",
     float: "a number",
@@ -68,6 +69,9 @@ def _decode(hint: Any, value: Json, path: _Path, where: str) -> object:
         return _decode_dataclass(cast(type, hint), value, path, where)
     if hint in _SCALARS:
         return _decode_scalar(hint, value, path, where)
+    # Compared, not taken apart: numpy 2.5 made NDArray an alias whose origin is no longer ndarray.
+    if hint == _ARRAY:
+        return _decode_array(value, path, where)
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return _decode_union(arguments, value, path, where)
@@ -75,8 +79,6 @@ def _decode(hint: Any, value: Json, path: _Path, where: str) -> object:
         return _decode_literal(arguments, value, path, where)
     if origin is tuple:
         return _decode_tuple(arguments, value, path, where)
-    if origin is np.ndarray:
-        return _decode_array(value, path, where)
     if origin is Mapping:
         return _decode_mapping(arguments, value, path, where)
     raise TypeError(f"no JSON form for {hint!r}")

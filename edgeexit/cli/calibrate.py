@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeexit.budget import Budget
+from edgeexit.budget import Budget, CostKind
 from edgeexit.cli.reply import Reply, Table
 from edgeexit.cli.tables import percent, shares
-from edgeexit.cli.verb import bundle_argument, target_option, verb
+from edgeexit.cli.verb import PATH, bundle_argument, target_option, verb
 
 if TYPE_CHECKING:
     from edgeexit.bundle.exits import ExitFamily
-    from edgeexit.calibrate import OperatingPoint
+    from edgeexit.calibrate.frontier import OperatingPoint
 
 
 @verb("calibrate", short_help="Fit the exits of a bundle to a budget on labelled data.")
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 @click.option(
     "--cost",
     type=click.Choice(("flops", "latency")),
-    help="Cost of the table; default: the budget's.",
+    default="flops",
+    show_default=True,
+    help="Cost to save where there is no budget.",
 )
+@click.option("-o", "--output", type=PATH, help="File to write; default: exits.json in BUNDLE.")
 @click.option(
     "--max-drop",
     type=float,
@@ -42,8 +45,9 @@ def command(
     data: str,
     budget: Budget | None,
     policy: str,
-    cost: str | None,
+    cost: CostKind,
     max_drop: float,
+    output: Path | None,
     target: str | None,
 ) -> None:
     """Fit the exits of BUNDLE on labelled data and store them in it.
@@ -52,9 +56,9 @@ def command(
     refused where the model cannot meet it. Without it the cheapest point that loses at most
     --max-drop percentage points is recommended.
     """
-    from edgeexit.calibrate import calibrate_exits
+    from edgeexit.calibrate.calibrate import calibrate_exits
 
-    kind = cost or (budget.kind if budget else "flops")
+    kind: CostKind = budget.kind if budget else cost
     with reply.progress() as progress:
         calibration = calibrate_exits(
             bundle,
@@ -64,24 +68,26 @@ def command(
             cost=kind,
             max_drop=max_drop,
             target=target,
-            progress=progress,
+            output=output,
+            progress=lambda done, total: progress("recording exits", done / total),
         )
     family, point = calibration.family, calibration.point
     reply.answer(
         {
             "bundle": str(bundle),
+            "file": str(calibration.file),
             "policy": family.policy,
             "cost": kind,
             "samples": family.samples,
             "quality_kind": family.quality_kind,
             "per_exit_quality": [float(value) for value in family.per_exit_quality],
-            "recommended": budget is None,
+            "recommended": calibration.recommended,
             "point": point_answer(point),
             "table": [point_answer(row) for row in calibration.table],
         },
         f"calibrated {bundle} with {family.policy} on {family.samples} samples",
         point_table(calibration.table, family),
-        _verdict(point, family, recommended=budget is None),
+        _verdict(point, family, recommended=calibration.recommended),
     )
 
 

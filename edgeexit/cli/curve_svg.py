@@ -82,7 +82,8 @@ class _Axes:
     def around(cls, points: Sequence[Point]) -> _Axes:
         highest = max(1.0, max(point.cost for point in points))
         percents = [100 * point.quality for point in points]
-        return cls(_ticks(0.0, highest), _ticks(min(percents), max(percents)))
+        room = 0.04 * (max(percents) - min(percents))
+        return cls(_ticks(0.0, highest), _ticks(min(percents) - room, max(percents) + room))
 
     def x(self, cost: float) -> float:
         share = (cost - self.costs[0]) / (self.costs[-1] - self.costs[0])
@@ -156,10 +157,10 @@ def _mark(axes: _Axes, point: Point, style: str, *, square: bool = False) -> str
         shape = f"<circle cx='{x:.1f}' cy='{y:.1f}' r='5.5' {style}/>"
     if not point.label:
         return shape
-    # Near the right edge a label stands to the left of its mark.
-    near_edge = x > WIDTH - 150
-    place = (x - 10, "end") if near_edge else (x + 10, "start")
-    return shape + _text(place[0], y + 16, point.label, anchor=place[1], color=_SOFT)
+    # The static model lies beside the last exit: its label goes above, all others below.
+    if square:
+        return shape + _text(x, y - 12, point.label, anchor="middle", color=_SOFT)
+    return shape + _text(x + 8, y + 18, point.label, color=_SOFT)
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:

@@ -9,10 +9,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 
 import click
 
+from edgeexit.bundle.atomic import resource_error
 from edgeexit.errors import EdgeExitError, ResourceError
 from edgeexit.version import __version__
 
@@ -20,6 +22,7 @@ USAGE, BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 2, 70, 130, 141, 143
 """Exit codes beside those of the error families (see ``docs/commands.md``)."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR})
 
 
 class _Terminated(BaseException):
@@ -79,13 +82,8 @@ def _report(error: BaseException, words: Sequence[str]) -> int:
 def _as_edgeexit_error(error: BaseException) -> EdgeExitError | None:
     if isinstance(error, EdgeExitError):
         return error
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        where = f" while writing {error.filename}" if error.filename else ""
-        return ResourceError(
-            f"no space left{where}: {os.strerror(error.errno or 0)}.",
-            hint="free some space, or write to another disk; what stood there is unchanged.",
-            code="resource.disk",
-        )
+    if isinstance(error, OSError) and error.errno in _NO_ROOM | _REFUSED:
+        return resource_error(error, Path(error.filename or "the output"))
     if isinstance(error, MemoryError):
         return ResourceError(
             "the machine ran out of memory.",

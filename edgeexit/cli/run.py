@@ -38,11 +38,8 @@ def command(
 
     opened = Bundle.open(bundle)
     inputs = _read(source, opened)
-    family = opened.exits()
-    if budget is None and family is not None:
-        budget = family.budget
     with Runtime(opened, budget, target=target) as runtime:
-        result = runtime(inputs)
+        result, budget = runtime(inputs), runtime.budget
     samples = _samples(result, opened.classes)
     counts = np.bincount(result.exits, minlength=len(opened.manifest.stages) + 1)[1:]
     reply.answer(

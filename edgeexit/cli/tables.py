@@ -106,19 +106,24 @@ def shares(values: Iterable[float]) -> str:
     return "/".join(f"{100 * value:.0f}" for value in values) + " %"
 
 
-def parity_lines(parity: Mapping[str, Any]) -> Sequence[str]:
-    """Return the flat figures of a parity report, one line each."""
-    lines = []
-    for name, value in parity.items():
-        if isinstance(value, Mapping):
-            inner = ", ".join(f"{key} {_short(item)}" for key, item in value.items())
-            lines.append(f"parity, {name}: {inner}")
-    return lines
+def parity_lines(parity: Mapping[str, Any]) -> list[str]:
+    """Return what a parity report (``parity.json``) says, a line a comparison."""
+    lines = [f"parity on {parity['samples']} {parity['inputs']} inputs:"]
+    for engine in parity["engines"]:
+        exits = [*engine["static_batch"], *engine["dynamic_batch"]]
+        same = "bit-identical to" if all(found["identical"] for found in exits) else "against"
+        lines.append(f"  {engine['device']}: stages {same} the whole model{_largest(exits)}")
+    compared = parity.get("int8_vs_float")
+    if compared:
+        lines.append(f"  int8 against float{_largest(compared['exits'])}")
+        for name in ("float", "int8"):
+            if compared[f"{name}_accuracy"]:
+                exits_text = ", ".join(percent(value) for value in compared[f"{name}_accuracy"])
+                lines.append(f"  accuracy by exit, {name}: {exits_text}")
+    return lines + [f"  left out: {name}: {why}" for name, why in parity["skipped"].items()]
 
 
-def _short(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_short(item) for item in value) + "]"
-    return str(value)
+def _largest(exits: Sequence[Mapping[str, Any]]) -> str:
+    difference = max(found["max_abs_difference"] for found in exits)
+    flips = ", ".join(str(found["flips"]) for found in exits)
+    return "" if difference == 0 else f": largest difference {difference:.3g}, class flips {flips}"

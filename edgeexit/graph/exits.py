@@ -27,7 +27,7 @@ def choose_exits(graph: ir.Graph, names: Sequence[str] | None) -> list[ir.Value]
         chosen = unstack(graph.outputs[0])
     else:
         chosen = list(graph.outputs)
-    if len(chosen) < 2:  # noqa: PLR2004 - a multi-exit model has two exits at least
+    if len(chosen) < 2:
         outputs = ", ".join(repr(value.name) for value in graph.outputs)
         raise ModelError(
             f"the model has one exit ({outputs}), and a multi-exit model has several: its forward "
@@ -129,7 +129,7 @@ def check_exit(value: ir.Value) -> None:
         ModelError: Its shape is another.
     """
     shape = value.shape
-    if shape is None or len(shape) != 2:  # noqa: PLR2004 - (batch, classes)
+    if shape is None or len(shape) != 2:
         raise ModelError(
             f"exit {value.name!r} has the shape {shape if shape is not None else 'unknown'}; "
             "gates read logits of shape (batch, classes).",

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from edgeexit.errors import InputError, ModelError
+from edgeexit.graph.export_inputs import InputShapes, Samples, shapes_by_name
 from edgeexit.graph.export_onnx import read_onnx
 from edgeexit.graph.shapes import infer_shapes, name_symbols
-
-Shape = Sequence[int | str | None]
-"""Sizes of an input's axes; ``None`` or ``"batch"`` first for a dynamic batch, a name for another
-dynamic axis."""
-
-InputShapes = Shape | Mapping[str, Shape]
-"""The shape of the only input, or of each input by name."""
-
-Samples = Mapping[str, npt.NDArray[Any]]
-"""Sample inputs by name, samples along axis 0."""
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -103,37 +91,6 @@ def fix_shapes(model: ir.Model, input_shape: InputShapes) -> None:
                 hint="give a number only for the dynamic axes, or repeat the model's own.",
                 code="input.shape",
             )
-        value.shape = ir.Shape(
-            [asked if isinstance(asked, int) else own for own, asked in pairs]
-        )
+        value.shape = ir.Shape([asked if isinstance(asked, int) else own for own, asked in pairs])
     name_symbols(model)
     infer_shapes(model)
-
-
-def shapes_by_name(input_shape: InputShapes, names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """Return a shape for each input it is given for.
-
-    Raises:
-        InputError: An input is unknown, or one shape is given for several inputs.
-    """
-    if not isinstance(input_shape, Mapping):
-        if len(names) != 1:
-            raise InputError(
-                f"one shape was given, and the model has {len(names)} inputs: {', '.join(names)}.",
-                hint="give a shape for each input by name.",
-                code="input.shape",
-            )
-        input_shape = {names[0]: input_shape}
-    unknown = [name for name in input_shape if name not in names]
-    if unknown:
-        raise InputError(
-            f"the model has no input {unknown[0]!r}; its inputs are {', '.join(names)}.",
-            hint="give shapes by the names of the model's inputs.",
-            code="input.name",
-        )
-    return {name: tuple(shape) for name, shape in input_shape.items()}
-
-
-def as_arrays(samples: Samples) -> dict[str, npt.NDArray[Any]]:
-    """Return samples as contiguous arrays."""
-    return {name: np.ascontiguousarray(array) for name, array in samples.items()}

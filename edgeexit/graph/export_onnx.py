@@ -81,7 +81,10 @@ def _check_sizes(graph: onnx.GraphProto, path: Path, depth: int = 0) -> None:
         )
     for node in graph.node:
         for attribute in node.attribute:
-            for subgraph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+            for subgraph in (
+                *attribute.graphs,
+                *([attribute.g] if attribute.HasField("g") else []),
+            ):
                 _check_sizes(subgraph, path, depth + 1)
 
 
@@ -94,7 +97,7 @@ def _claimed_bytes(tensor: onnx.TensorProto) -> int:
 
 def _check_external(proto: onnx.ModelProto, path: Path) -> None:
     """Refuse external data that lie outside the model's folder, or are links or missing."""
-    for tensor in onnx.external_data_helper._get_all_tensors(proto):  # noqa: SLF001
+    for tensor in onnx.external_data_helper._get_all_tensors(proto):
         if not onnx.external_data_helper.uses_external_data(tensor):
             continue
         location = next((e.value for e in tensor.external_data if e.key == "location"), "")

@@ -37,9 +37,10 @@ _OPERATOR = re.compile(
 """Operators that compute on tensors and sizes."""
 
 _EXPRESSION_NAMES = re.compile(
-    r"[suz]\d+|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|ModularIndexing|IntTrueDiv|"
-    r"ToFloat|int_oo|True|False|Eq|Ne|Lt|Le|Gt|Ge"
+    r"[suz]\d+|Symbol|Integer|Add|Mul|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|CleanDiv|"
+    r"ModularIndexing|ToFloat|positive|nonnegative|integer|int_oo|True|False|Eq|Ne|Lt|Le|Gt|Ge"
 )
+"""Names in a size expression; powers are left out, for a short one can fill the memory."""
 
 _LARGEST_PROGRAM = 1 << 28
 """Bytes of the program's JSON."""
@@ -89,14 +90,20 @@ def _copy_checked(path: Path, copy: Path) -> None:
     try:
         with zipfile.ZipFile(path) as source:
             records = _records(source, path)
-            for name, info in records.items():
-                if name.endswith(".json"):
-                    _check_json(name, _read_json(source, info, path), path)
+            documents = {
+                name: _checked_json(name, _read_json(source, info, path), path)
+                for name, info in records.items()
+                if name.endswith(".json")
+            }
             with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as target:
-                for name, info in records.items():
-                    with source.open(info) as record:
-                        with target.open(f"{copy.stem}/{name}", "w", force_zip64=True) as written:
-                            shutil.copyfileobj(record, written)
+                for name in records.keys() - documents.keys():
+                    with (
+                        source.open(records[name]) as record,
+                        target.open(f"{copy.stem}/{name}", "w", force_zip64=True) as written,
+                    ):
+                        shutil.copyfileobj(record, written)
+                for name, document in documents.items():
+                    target.writestr(f"{copy.stem}/{name}", json.dumps(document))
                 target.writestr(f"{copy.stem}/{_SAMPLE_INPUTS}", b"")
     except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, EOFError) as error:
         raise ModelError(
@@ -124,8 +131,13 @@ def _read_json(source: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> An
     return json.loads(source.read(info))
 
 
-def _check_json(name: str, document: Any, path: Path) -> None:
-    """Refuse pickled payloads, foreign operators and size expressions that are more than that."""
+def _checked_json(name: str, document: Any, path: Path) -> Any:
+    """Refuse pickled payloads, foreign operators and size expressions that are more than that.
+
+    Guards are Python source, and only checks: they are dropped.
+    """
+    if isinstance(document, dict) and "guards_code" in document:
+        document["guards_code"] = []
     for key, value in _pairs(document):
         if key == "use_pickle" and value is not False:
             raise _unsafe(path, f"pickled tensors in {name}")
@@ -135,6 +147,7 @@ def _check_json(name: str, document: Any, path: Path) -> None:
             raise _unsafe(path, f"the operator {value!r}")
         if key == "expr_str" and not _is_expression(str(value)):
             raise _unsafe(path, f"the size expression {value!r}")
+    return document
 
 
 def _is_target(target: str) -> bool:
@@ -145,10 +158,10 @@ def _is_target(target: str) -> bool:
 
 def _is_expression(text: str) -> bool:
     """Tell whether a size expression is arithmetic on symbols, so evaluating it is harmless."""
-    names = re.findall(r"[A-Za-z_]\w*", text)
-    plain = re.fullmatch(r"[\w\s+\-*/(),<>=!&|~]*", text, flags=re.ASCII) is not None
-    powers = text.count("**") <= 1
-    return plain and powers and all(_EXPRESSION_NAMES.fullmatch(name) for name in names)
+    bare = re.sub(r"'([suz]\d+)'", r"\1", text)
+    names = re.findall(r"[A-Za-z_]\w*", bare)
+    plain = re.fullmatch(r"[\w\s+\-*/(),<>=!&|~]*", bare, flags=re.ASCII) is not None
+    return plain and "**" not in bare and all(_EXPRESSION_NAMES.fullmatch(name) for name in names)
 
 
 def _pairs(document: Any) -> Iterator[tuple[str, Any]]:

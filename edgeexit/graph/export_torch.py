@@ -8,24 +8,18 @@ import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-from edgeexit.errors import InputError, ModelError
-from edgeexit.graph.export import InputShapes, Samples, as_arrays, shapes_by_name
-from edgeexit.graph.shapes import name_symbols
+from edgeexit.bundle.specs import BATCH
+from edgeexit.errors import ModelError
+from edgeexit.graph.export_inputs import InputShapes, Samples, example_inputs
+from edgeexit.graph.shapes import name_symbols, set_symbols
 
 OPSET = 20
 """The opset that every target reads; fp16-typed quantization needs 19 at least."""
-
-_EXAMPLE_ROWS = 2
-"""torch specialises sizes of 0 and 1, so a batch that stays dynamic is shown as 2."""
-
-_EXAMPLE_SIZE = 16
-"""Size shown for another dynamic axis."""
 
 
 def import_torch() -> Any:
@@ -66,13 +60,16 @@ def export_factory(
     torch = import_torch()
     module = _build(source, torch).eval()
     names = _input_names(module)
-    arrays, dynamic = _examples(names, input_shape, samples)
+    arrays, dynamic = example_inputs(names, input_shape, samples)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     with _quiet(), torch.no_grad():
         outputs = _run(module, tensors, source)
         labels = _output_names(_flatten(outputs), exits)
+        _register_dataclasses(torch, outputs)
         program = _export(torch, module, tensors, dynamic, source)
-    return convert_program(program, labels)
+    model = convert_program(program, labels)
+    _name_axes(model, dynamic)
+    return model
 
 
 def convert_program(program: Any, exits: Sequence[str] | None = None) -> ir.Model:
@@ -131,62 +128,6 @@ def _input_names(module: Any) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
 
 
-def _examples(
-    names: tuple[str, ...], input_shape: InputShapes | None, samples: Samples | None
-) -> tuple[dict[str, Any], dict[str, dict[int, str]]]:
-    """Return example inputs, and the names of their dynamic axes by axis."""
-    shapes = {} if input_shape is None else shapes_by_name(input_shape, names[:1] if not isinstance(
-        input_shape, Mapping) else names)
-    arrays = as_arrays(samples or {})
-    if len(arrays) == 1 and not set(arrays) <= set(names):
-        arrays = {names[0]: next(iter(arrays.values()))}
-    if not shapes and not arrays:
-        raise InputError(
-            "exporting a torch module needs the shapes of its inputs.",
-            hint=f"give --input-shape for {', '.join(names)}, or sample inputs with --data.",
-            code="input.shape",
-        )
-    unknown = sorted(set(arrays) - set(names))
-    if unknown:
-        raise InputError(
-            f"the model's forward has no argument {unknown[0]!r}; it has {', '.join(names)}.",
-            hint="name the samples as the arguments of forward.",
-            code="input.name",
-        )
-    examples, dynamic = {}, {}
-    for name in (n for n in names if n in shapes or n in arrays):
-        array = arrays.get(name)
-        shape = shapes.get(name, (None, *array.shape[1:]) if array is not None else ())
-        dynamic[name] = _dynamic_axes(shape)
-        size = tuple(
-            _EXAMPLE_ROWS if axis == 0 and axis in dynamic[name]
-            else _EXAMPLE_SIZE if axis in dynamic[name] else int(dim)
-            for axis, dim in enumerate(shape)
-        )
-        examples[name] = _example(array, size)
-    return examples, dynamic
-
-
-def _dynamic_axes(shape: Sequence[int | str | None]) -> dict[int, str]:
-    names = {axis: dim for axis, dim in enumerate(shape) if not isinstance(dim, int)}
-    return {axis: dim or ("batch" if axis == 0 else f"dim_{axis}") for axis, dim in names.items()}
-
-
-def _example(array: Any, size: tuple[int, ...]) -> Any:
-    """Return an array of the given size, cut and repeated from the sample where there is one."""
-    if array is None:
-        return np.random.default_rng(0).standard_normal(size).astype(np.float32)
-    if array.ndim != len(size) or not array.size:
-        raise InputError(
-            f"a sample input of shape {array.shape} does not fit the shape {size}.",
-            hint="samples lie along axis 0 of non-empty arrays.",
-            code="input.shape",
-        )
-    for axis, length in enumerate(size):
-        array = np.take(array, np.arange(length) % array.shape[axis], axis=axis)
-    return np.ascontiguousarray(array)
-
-
 def _run(module: Any, tensors: Mapping[str, Any], source: str) -> Any:
     """Run the module once, so that its own errors are told apart from the exporter's."""
     try:
@@ -220,6 +161,16 @@ def _flatten(outputs: Any, name: str = "") -> list[tuple[str, Any]]:
     return [pair for key, item in items for pair in _flatten(item, key)]
 
 
+def _register_dataclasses(torch: Any, outputs: Any) -> None:
+    """Tell torch's exporter how to take dataclasses among the outputs apart."""
+    if dataclasses.is_dataclass(outputs) and not isinstance(outputs, Mapping):
+        with suppress(ValueError):  # registered before
+            torch.export.register_dataclass(type(outputs))
+        outputs = [getattr(outputs, field.name) for field in dataclasses.fields(outputs)]
+    for item in outputs if isinstance(outputs, list | tuple) else ():
+        _register_dataclasses(torch, item)
+
+
 def _output_names(leaves: list[tuple[str, Any]], exits: Sequence[str] | None) -> list[str]:
     """Return the outputs' names: their own, or those of the exits where they have none."""
     names = [name for name, _ in leaves]
@@ -241,11 +192,21 @@ def _export(
     dims = {name: torch.export.Dim(name) for name in names}
     shapes = {key: {a: dims[name] for a, name in axes.items()} for key, axes in dynamic.items()}
     try:
-        return torch.export.export(
-            module, (), dict(tensors), dynamic_shapes=shapes, strict=False
-        )
+        return torch.export.export(module, (), dict(tensors), dynamic_shapes=shapes, strict=False)
     except Exception as error:
         raise _export_error(error, source) from error
+
+
+def _name_axes(model: ir.Model, dynamic: Mapping[str, Mapping[int, str]]) -> None:
+    """Give dynamic axes the names asked for; torch replaces them by symbols of its own."""
+    renamed: dict[str, int | str] = {}
+    for value in model.graph.inputs:
+        for axis, name in dynamic.get(str(value.name), {}).items():
+            dim = value.shape[axis] if value.shape is not None else None
+            if isinstance(dim, ir.SymbolicDim) and dim.value != BATCH:
+                renamed[str(dim.value)] = name
+    set_symbols(model, renamed)
+    name_symbols(model)
 
 
 def _export_error(error: Exception, source: str) -> ModelError:

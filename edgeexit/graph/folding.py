@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from edgeexit.graph.constants import new_constant
 from edgeexit.graph.shapes import infer_shapes
 
 _LARGEST_FOLDED = 64 * 1024
@@ -20,8 +21,16 @@ _ROUNDS = 8
 """Folding a shape can make further shapes known; exported networks need two or three rounds."""
 
 _KEPT = frozenset(
-    "Bernoulli DequantizeLinear Multinomial QuantizeLinear RandomNormal RandomNormalLike "
-    "RandomUniform RandomUniformLike".split()
+    {
+        "Bernoulli",
+        "DequantizeLinear",
+        "Multinomial",
+        "QuantizeLinear",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    }
 )
 """Random operations, and the pairs that mark what is quantized."""
 
@@ -123,7 +132,7 @@ def _evaluate(
     )
     try:
         result = ReferenceEvaluator(function).run(None, feeds, attributes={})[0]
-    except Exception:  # noqa: BLE001 - any operation the reference lacks simply stays in the graph
+    except Exception:
         return None
     small = isinstance(result, np.ndarray | np.generic) and result.nbytes <= _LARGEST_FOLDED
     return np.asarray(result) if small else None
@@ -134,8 +143,7 @@ def _replace(graph: ir.Graph, node: ir.Node, result: npt.NDArray[Any]) -> None:
     old = node.outputs[0]
     if old.is_graph_output():
         return
-    constant = ir.Value(name=old.name, const_value=ir.tensor(result, name=old.name))
-    constant.shape, constant.dtype = ir.Shape(result.shape), constant.const_value.dtype
+    constant = new_constant(str(old.name), result)
     old.replace_all_uses_with(constant)
     graph.remove(node, safe=True)
     graph.register_initializer(constant)

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeexit.errors import ModelError
+from edgeexit.graph.constants import contents
 
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -100,10 +101,10 @@ def _operator_findings(node: ir.Node) -> Iterator[_Text]:
 
 def _parameter_findings(node: ir.Node) -> Iterator[_Text]:
     """Check scale, zero point and the quantized type of one Q or DQ node."""
-    scale = _contents(node, 1)
+    scale = contents(node, 1)
     if scale is None or not (np.isfinite(scale).all() and (scale > 0).all()):
         yield "scale", "its scale is not a positive constant.", "Quantize the model again."
-    zero = _contents(node, 2)
+    zero = contents(node, 2)
     if zero is not None and zero.any():
         yield "zero-point", f"its zero point is {zero.ravel()[0]}.", "Quantize symmetrically."
     quantized = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
@@ -115,7 +116,7 @@ def _parameter_findings(node: ir.Node) -> Iterator[_Text]:
 
 def _axis_findings(node: ir.Node) -> Iterator[_Text]:
     """Check that weights are scaled per output channel, and activations per tensor."""
-    scale, source = _contents(node, 1), node.inputs[0]
+    scale, source = contents(node, 1), node.inputs[0]
     if scale is None or scale.size == 1 or source is None:
         return
     if not source.is_initializer():
@@ -161,8 +162,3 @@ def _boundary_findings(node: ir.Node) -> Iterator[_Text]:
             "its output leaves the stage, so the next one starts without int8.",
             "Cut before it and repeat it in the stages that read it.",
         )
-
-
-def _contents(node: ir.Node, port: int) -> np.ndarray | None:  # type: ignore[type-arg]
-    value = node.inputs[port] if len(node.inputs) > port else None
-    return value.const_value.numpy() if value is not None and value.const_value is not None else None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes import common
+from onnx_ir.passes.common.naming import NameGenerator
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.exits import check_exit, choose_exits, logits_of
@@ -14,6 +15,17 @@ from edgeexit.graph.shapes import infer_shapes, name_symbols
 
 OLDEST_OPSET = 13
 """Softmax and per-channel QuantizeLinear got their present meaning in opset 13."""
+
+
+class _OperationNames(NameGenerator):
+    """Names nodes without a name after their operation, so that patterns can speak of them."""
+
+    def generate_node_name(self, node: ir.Node) -> str:
+        return node.name or node.op_type
+
+    def generate_value_name(self, value: ir.Value) -> str:
+        return value.name or "value"
+
 
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
@@ -47,10 +59,15 @@ def normalize(model: ir.Model, exits: Sequence[str] | None = None) -> ir.Model:
     common.TopologicalSortPass()(model)
     fold_constants(model)
     _remove_unused(model)
-    common.NameFixPass()(model)
+    give_names(model)
     for value in model.graph.outputs:
         check_exit(value)
     return model
+
+
+def give_names(model: ir.Model) -> None:
+    """Give every node and value a name of its own; those that have one keep it."""
+    common.NameFixPass(_OperationNames())(model)
 
 
 def _check_opset(model: ir.Model) -> None:
@@ -69,7 +86,7 @@ def _make_plain(model: ir.Model) -> None:
     common.InlinePass()(model)
     common.RemoveInitializersFromInputsPass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.NameFixPass()(model)
+    give_names(model)
     name_symbols(model)
     infer_shapes(model)
 
@@ -95,8 +112,8 @@ def _take_exits(graph: ir.Graph, names: Sequence[str] | None) -> None:
             code="model.duplicate-exit",
         )
     graph.outputs.clear()
-    others = {value.name: value for node in graph for value in node.outputs}
-    others |= dict(graph.initializers) | {value.name: value for value in graph.inputs}
+    others = {str(value.name): value for node in graph for value in node.outputs}
+    others |= dict(graph.initializers) | {str(value.name): value for value in graph.inputs}
     for name, logits in exits.items():
         holder = others.get(name)
         if holder is not None and holder is not logits:
@@ -140,7 +157,7 @@ def remove_dropout(graph: ir.Graph) -> None:
     for node in list(graph):
         if node.op_type != "Dropout" or node.inputs[0] is None:
             continue
-        mode = node.inputs[2] if len(node.inputs) > 2 else None  # noqa: PLR2004 - training_mode
+        mode = node.inputs[2] if len(node.inputs) > 2 else None
         if mode is not None and (mode.const_value is None or mode.const_value.numpy().any()):
             raise ModelError(
                 f"node {node.name!r} drops values at random: the model was exported in training "

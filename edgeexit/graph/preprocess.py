@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from edgeexit.bundle.specs import Preprocessing
 from edgeexit.errors import InputError, ModelError
+from edgeexit.graph.constants import add_constant
 from edgeexit.graph.shapes import infer_shapes
 
 _RESIZE_AXES_OPSET = 18
@@ -61,7 +62,7 @@ def _image_input(graph: ir.Graph, name: str) -> ir.Value:
     """Return the model's input of that name, or its only one."""
     named = [value for value in graph.inputs if value.name == name]
     candidates = named or list(graph.inputs)
-    if len(candidates) != 1 or candidates[0].shape is None or len(candidates[0].shape) != 4:  # noqa: PLR2004 - NCHW
+    if len(candidates) != 1 or candidates[0].shape is None or len(candidates[0].shape) != 4:
         listed = ", ".join(f"{value.name} {value.shape}" for value in graph.inputs)
         raise ModelError(
             f"preprocessing is for input {name!r}, an image (batch, channels, height, width); the "
@@ -146,11 +147,7 @@ class _Chain:
         self._graph.insert_before(self._graph[0], self._nodes)
 
     def _constant(self, array: npt.NDArray[Any]) -> ir.Value:
-        name = f"{self._prefix}.constant_{len(self._graph.initializers)}"
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        value.shape, value.dtype = ir.Shape(array.shape), value.const_value.dtype  # type: ignore[union-attr]
-        self._graph.register_initializer(value)
-        return value
+        return add_constant(self._graph, f"{self._prefix}.constant", array)
 
     def _append(
         self, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import importlib
 import itertools
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +18,8 @@ import onnx
 import onnx_ir as ir
 
 from edgeexit.errors import InputError, ModelError
-from edgeexit.graph.repairs import PRODUCTS, repair_quantization
+from edgeexit.graph.quantize_scope import is_transformer, nodes_kept_float
+from edgeexit.graph.repairs import repair_quantization
 from edgeexit.graph.telemetry import silent_nncf
 
 Sample = Mapping[str, npt.NDArray[Any]]
@@ -32,21 +30,6 @@ SUBSET = 300
 
 _INLINE_LIMIT = 1 << 30
 """Bytes of weights above which NNCF reads them from a file: a protobuf message ends at 2 GiB."""
-
-
-@dataclass(frozen=True)
-class QuantizationReport:
-    """What of a model runs in int8.
-
-    Attributes:
-        products: Matrix products and convolutions.
-        int8: Those of them whose two operands are int8.
-        float_nodes: Names of the others.
-    """
-
-    products: int
-    int8: int
-    float_nodes: tuple[str, ...]
 
 
 def quantize_int8(
@@ -92,81 +75,10 @@ def quantize_int8(
     return result
 
 
-def count_int8(graph: ir.Graph) -> QuantizationReport:
-    """Return how many matrix products and convolutions of a graph read int8 on both sides."""
-    products = [node for node in graph if node.op_type in PRODUCTS]
-    floats = tuple(str(node.name) for node in products if not _reads_int8(node))
-    return QuantizationReport(len(products), len(products) - len(floats), floats)
-
-
-def _reads_int8(node: ir.Node) -> bool:
-    producers = [value.producer() for value in node.inputs[:2] if value is not None]
-    return all(p is not None and p.op_type == "DequantizeLinear" for p in producers)
-
-
-def is_transformer(graph: ir.Graph) -> bool:
-    """Tell whether a graph attends: a softmax feeds a matrix product, or there is an Attention."""
-    for node in graph:
-        if node.op_type == "Attention":
-            return True
-        if node.op_type == "Softmax":
-            ahead = [user for user, _ in node.outputs[0].uses()]
-            ahead += [user for step in ahead for out in step.outputs for user, _ in out.uses()]
-            if any(user.op_type in ("MatMul", "Einsum") for user in ahead):
-                return True
-    return False
-
-
-def nodes_kept_float(graph: ir.Graph, patterns: Sequence[str]) -> list[str]:
-    """Return the names of the nodes that patterns keep in float.
-
-    Raises:
-        InputError: A pattern matches no node and no exit.
-    """
-    heads = {str(value.name): _last_product(value) for value in graph.outputs}
-    names = [str(node.name) for node in graph]
-    kept: list[str] = []
-    for pattern in patterns:
-        matched = [name for name in names if _matches(pattern, name)]
-        matched += [head for exit_, head in heads.items() if head and _matches(pattern, exit_)]
-        if not matched:
-            raise InputError(
-                f"--keep-float {pattern!r} matches no node and no exit.",
-                hint=f"exits are {', '.join(heads)}; node names look like {names[0]!r}.",
-                code="input.keep-float",
-            )
-        kept += matched
-    return sorted(set(kept))
-
-
-def _matches(pattern: str, name: str) -> bool:
-    if fnmatch.fnmatchcase(name, pattern):
-        return True
-    try:
-        return re.fullmatch(pattern, name) is not None
-    except re.error:
-        return False
-
-
-def _last_product(value: ir.Value) -> str | None:
-    """Return the name of the nearest matrix product or convolution before an exit."""
-    pending, seen = [value], {value}
-    while pending:
-        node = pending.pop(0).producer()
-        if node is None:
-            continue
-        if node.op_type in PRODUCTS:
-            return node.name
-        ahead = [v for v in node.inputs if v is not None and v not in seen]
-        seen.update(ahead)
-        pending.extend(ahead)
-    return None
-
-
 def _batches(model: ir.Model, samples: Iterable[Sample], subset: int) -> list[Sample]:
     """Return the first batches, of just the model's inputs."""
     names = [str(value.name) for value in model.graph.inputs]
-    batches = []
+    batches: list[Sample] = []
     for sample in itertools.islice(samples, subset):
         missing = [name for name in names if name not in sample]
         if missing:
@@ -214,7 +126,9 @@ def _run_nncf(
         backend: dict[str, Any] = {"compress_weights": False}
         if external is not None:
             backend["external_data_dir"] = str(external.resolve())
+        # NNCF would scale the inputs of depthwise convolutions per channel.
         quantization = importlib.import_module("nncf.quantization.advanced_parameters")
+        per_tensor = quantization.QuantizationParameters(per_channel=False)
         try:
             quantized: onnx.ModelProto = nncf.quantize(
                 proto,
@@ -224,7 +138,7 @@ def _run_nncf(
                 subset_size=len(batches),
                 ignored_scope=nncf.IgnoredScope(names=list(ignored), validate=False),
                 advanced_parameters=quantization.AdvancedQuantizationParameters(
-                    backend_params=backend
+                    activations_quantization_params=per_tensor, backend_params=backend
                 ),
             )
         except Exception as error:
@@ -265,4 +179,3 @@ def _check_names(before: ir.Graph, after: ir.Graph) -> None:
                 hint="report this model as a bug of edgeexit.",
                 code="model.quantize",
             )
-

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from edgeexit.graph.constants import add_constant, contents
 from edgeexit.graph.shapes import infer_shapes
 
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
@@ -43,7 +44,7 @@ def fold_weight_quantizers(graph: ir.Graph) -> None:
     q = clip(round(w / scale) + zero_point), round half to even, as ONNX defines QuantizeLinear.
     """
     for node in list(graph):
-        weight, scale, zero = (_contents(node, port) for port in range(3))
+        weight, scale, zero = (contents(node, port) for port in range(3))
         if node.op_type != _Q or weight is None or scale is None:
             continue
         zero = np.zeros_like(scale, dtype=np.uint8) if zero is None else zero
@@ -51,7 +52,7 @@ def fold_weight_quantizers(graph: ir.Graph) -> None:
         limits = np.iinfo(zero.dtype)
         ratio = weight / _along(scale, weight.ndim, axis) + _along(zero, weight.ndim, axis)
         quantized = np.clip(np.rint(ratio), limits.min, limits.max).astype(zero.dtype)
-        value = _constant(graph, str(node.outputs[0].name), quantized)
+        value = add_constant(graph, str(node.outputs[0].name), quantized)
         node.outputs[0].replace_all_uses_with(value)
         graph.remove(node, safe=True)
 
@@ -61,18 +62,22 @@ def signed_activations(graph: ir.Graph) -> None:
 
     1. uint8 with zero point 0 (after ReLU): scale · 255/127. The resolution halves.
     2. Any other zero point z: scale · max(|low - z|, |high - z|)/127, with the type's limits.
+    3. One scale a channel: the largest of them for all.
 
     A quantizer that something other than DequantizeLinear reads is left; the lint names it.
     """
     for node in list(graph):
-        if node.op_type != _Q or _contents(node, 0) is not None:
+        if node.op_type != _Q or contents(node, 0) is not None:
             continue
         readers = [reader for reader, _ in node.outputs[0].uses()]
-        repaired = _symmetric(node)
+        repaired, old = _symmetric(node), contents(node, 1)
+        if repaired is None and old is not None and old.size > 1:
+            repaired = old
         if repaired is None or any(reader.op_type != _DQ for reader in readers):
             continue
-        scale = _constant(graph, f"{node.outputs[0].name}.scale", repaired)
-        zero = _constant(graph, f"{node.outputs[0].name}.zero_point", repaired.astype(np.int8) * 0)
+        repaired = repaired.max()
+        scale = add_constant(graph, f"{node.outputs[0].name}.scale", np.asarray(repaired))
+        zero = add_constant(graph, f"{node.outputs[0].name}.zero_point", np.zeros((), np.int8))
         for pair in (node, *readers):
             pair.resize_inputs(3)
             pair.replace_input_with(1, scale)
@@ -83,22 +88,22 @@ def signed_activations(graph: ir.Graph) -> None:
 def signed_weights(graph: ir.Graph) -> None:
     """Requantize stored weights to int8 with zero point 0; those that are so already stay."""
     for node in list(graph):
-        weight, old = _contents(node, 0), _contents(node, 1)
+        weight, old = contents(node, 0), contents(node, 1)
         if node.op_type != _DQ or weight is None or old is None or weight.dtype.itemsize > 1:
             continue
         scale = _symmetric(node)
         if scale is None:
             continue
-        axis, zero = _axis(node), _contents(node, 2)
+        axis, zero = _axis(node), contents(node, 2)
         shift = np.zeros((), weight.dtype) if zero is None else _along(zero, weight.ndim, axis)
         real = (weight.astype(np.float64) - shift) * _along(old, weight.ndim, axis)
         ratio = np.rint(real / _along(scale, weight.ndim, axis))
         name = str(node.inputs[0].name)  # type: ignore[union-attr]
         stored = np.clip(ratio, -_INT8.max, _INT8.max).astype(np.int8)
         node.resize_inputs(3)
-        node.replace_input_with(0, _constant(graph, f"{name}.int8", stored))
-        node.replace_input_with(1, _constant(graph, f"{name}.scale", scale))
-        node.replace_input_with(2, _constant(graph, f"{name}.zero", scale.astype(np.int8) * 0))
+        node.replace_input_with(0, add_constant(graph, f"{name}.int8", stored))
+        node.replace_input_with(1, add_constant(graph, f"{name}.scale", scale))
+        node.replace_input_with(2, add_constant(graph, f"{name}.zero", scale.astype(np.int8) * 0))
 
 
 def remove_duplicate_pairs(graph: ir.Graph) -> None:
@@ -154,7 +159,7 @@ def _symmetric(node: ir.Node) -> npt.NDArray[np.float32] | None:
 
     None where it is int8 with zero point 0 already, or its parameters are not constant.
     """
-    scale, zero = _contents(node, 1), _contents(node, 2)
+    scale, zero = contents(node, 1), contents(node, 2)
     if scale is None:
         return None
     if zero is None:
@@ -173,7 +178,7 @@ def _symmetric(node: ir.Node) -> npt.NDArray[np.float32] | None:
 
 def _parameters(node: ir.Node) -> tuple[Hashable, ...]:
     """Return scale, zero point and axis in a form that can be compared."""
-    arrays = [_contents(node, port) for port in (1, 2)]
+    arrays = [contents(node, port) for port in (1, 2)]
     return (*(None if a is None else (a.tobytes(), a.dtype.str) for a in arrays), _axis(node))
 
 
@@ -188,21 +193,3 @@ def _along(parameter: npt.NDArray[Any], rank: int, axis: int) -> npt.NDArray[Any
     shape = [1] * rank
     shape[axis] = parameter.size
     return parameter.reshape(shape)
-
-
-def _contents(node: ir.Node, port: int) -> npt.NDArray[Any] | None:
-    """Return the constant at a node's input, or None."""
-    value = node.inputs[port] if len(node.inputs) > port else None
-    return value.const_value.numpy() if value is not None and value.const_value is not None else None
-
-
-def _constant(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Value:
-    """Add an initializer; a name that is taken gets a number."""
-    number, unused = 1, name
-    while unused in graph.initializers:
-        unused = f"{name}_{number}"
-        number += 1
-    value = ir.Value(name=unused, const_value=ir.tensor(array, name=unused))
-    value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
-    graph.register_initializer(value)
-    return value

@@ -134,7 +134,7 @@ def compare(
         samples=len(dataset),
         cost=result.cost,
         shares=tuple(float(share) for share in shares),
-        quality=_qualities(runtime, dataset, result.labels, openers),
+        quality=_qualities(runtime, dataset, result.labels, openers, max(batches)),
         speed=tuple(
             speed
             for batch in batches
@@ -148,15 +148,19 @@ def _qualities(
     dataset: Dataset,
     labels: npt.NDArray[np.int64],
     openers: Sequence[OpenModel],
+    batch: int,
 ) -> tuple[Quality, ...]:
     answers = {EDGEEXIT: labels}
     for opener in openers:
-        model = opener(runtime.machine, 1)
+        model = opener(runtime.machine, batch)
         try:
-            rows = [model(_rows(runtime, dataset, [row]))[0] for row in range(len(dataset))]
+            # The last batch begins anew at the first sample, as the size is fixed.
+            starts = range(0, len(dataset), batch)
+            slots = [np.arange(start, start + batch) % len(dataset) for start in starts]
+            logits = np.concatenate([model(_rows(runtime, dataset, s))[0] for s in slots])
         finally:
             model.close()
-        answers[model.name] = np.concatenate(rows).argmax(axis=-1)
+        answers[model.name] = logits[: len(dataset)].argmax(axis=-1)
     return tuple(
         Quality(
             name,

@@ -99,9 +99,12 @@ class InputCheck:
     def _gather(self, inputs: Inputs) -> tuple[npt.NDArray[Any], ...]:
         if isinstance(inputs, np.ndarray) and len(self._names) == 1:
             return (inputs,)
-        if not isinstance(inputs, Mapping) or set(inputs) != set(self._names):
+        if not isinstance(inputs, Mapping) or len(inputs) != len(self._names):
             raise self._wrong_names(inputs)
-        arrays = tuple(inputs[name] for name in self._names)
+        try:
+            arrays = tuple([inputs[name] for name in self._names])
+        except KeyError:
+            raise self._wrong_names(inputs) from None
         for name, array in zip(self._names, arrays, strict=True):
             if not isinstance(array, np.ndarray):
                 raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Iterator
@@ -22,10 +21,10 @@ from edgeexit.runtime.answers import single
 from edgeexit.runtime.dial import Dial
 from edgeexit.runtime.engines import EngineSet
 from edgeexit.runtime.inputs import Checked, InputCheck, Inputs, OnInvalid
-from edgeexit.runtime.machine import Machine
-from edgeexit.runtime.plan import Plan
 from edgeexit.runtime.lane import Lane
 from edgeexit.runtime.live_profile import Profile
+from edgeexit.runtime.machine import Machine
+from edgeexit.runtime.plan import Plan
 from edgeexit.runtime.result import AllExits, Result
 from edgeexit.runtime.router import route_batch, route_one, run_all, walk_one
 from edgeexit.runtime.worker import Pool, Worker, closed_runtime
@@ -154,6 +153,9 @@ class Runtime:
 
     async def arun(self, inputs: Inputs) -> Result:
         """Answer in a thread of the event loop's executor; otherwise as a call."""
+        # Imported late: apps without an event loop need not pay its 20 ms.
+        import asyncio
+
         return await asyncio.to_thread(self, inputs)
 
     @property

@@ -43,7 +43,7 @@ class OnnxRuntimeRunner(StageRunner):
     ) -> None:
         reads, writes = host_buffers(inputs, dims), host_buffers(outputs, dims)
         super().__init__(inputs, outputs, dims, {**reads, **writes})
-        self._binding = session.io_binding()
+        self._binding: onnxruntime.IOBinding | None = session.io_binding()
         for name, buffer in reads.items():
             bind_input(self._binding, name, buffer)
         for name, buffer in writes.items():
@@ -52,6 +52,9 @@ class OnnxRuntimeRunner(StageRunner):
 
     def _bind_impl(self, name: str, buffer: Buffer) -> None:
         bind_input(self._binding, name, buffer)
+
+    def _release_impl(self) -> None:
+        self._binding = None
 
 
 class OnnxRuntimeEngine(Engine):

@@ -40,16 +40,19 @@ class OpenVinoRunner(StageRunner):
     ) -> None:
         buffers = host_buffers((*inputs, *outputs), dims)
         super().__init__(inputs, outputs, dims, buffers)
-        self._request = request
+        self._request: Any = request
         for name, buffer in buffers.items():
             request.set_tensor(name, tensor_over(buffer))
         # The wrapper's own infer() would dispatch inputs and copy every output.
         bare: Any = super(openvino.InferRequest, request)
-        self._infer = partial(bare.infer, {}, share_outputs=True, decode_strings=False)
+        self._infer: Any = partial(bare.infer, {}, share_outputs=True, decode_strings=False)
         self._call = self._first_call
 
     def _bind_impl(self, name: str, buffer: Buffer) -> None:
         self._request.set_tensor(name, tensor_over(buffer))
+
+    def _release_impl(self) -> None:
+        self._request = self._infer = None
 
     def _first_call(self) -> None:
         """Run once and check that the outputs came where they belong.
@@ -57,9 +60,10 @@ class OpenVinoRunner(StageRunner):
         Where an output's shape is dynamic and not what its spec says, OpenVINO writes to memory
         of its own and says nothing.
         """
-        self._infer()
+        request, infer = self._request, self._infer
+        infer()
         for name in self.outputs:
-            written, buffer = self._request.get_tensor(name), self._buffers[name]
+            written, buffer = request.get_tensor(name), self._buffers[name]
             place = written.data.ctypes.data
             if tuple(written.shape) != buffer.shape or place != buffer.host().ctypes.data:
                 raise TargetError(
@@ -68,7 +72,8 @@ class OpenVinoRunner(StageRunner):
                     hint="compile the bundle again.",
                     code="target.tensors",
                 )
-        self._call = self._infer
+        if not self._closed:
+            self._call = infer
 
 
 class OpenVinoEngine(Engine):

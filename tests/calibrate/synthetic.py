@@ -31,6 +31,7 @@ COSTS = (0.22, 0.45, 0.72, 1.02)
 CLASSES, DIMENSION = 10, 12
 
 
+@lru_cache(maxsize=1)
 class Clusters:
     """Gaussian clusters, and ridge classifiers on ever more random features of them.
 

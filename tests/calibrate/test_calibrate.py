@@ -126,10 +126,40 @@ def test_bad_input_leaves_the_old_exits(bundle, change, budget, policy, kind, me
     assert (bundle / "exits.json").read_bytes() == before
 
 
+def test_budget_in_milliseconds(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEEXIT_CACHE", str(tmp_path / "cache"))
+    free = calibrate_exits(bundle, data(300), cost="latency")
+    table = free.family.costs["latency"]
+    assert set(free.family.costs) == {"latency", "flops"}
+    assert free.point.budget.kind == "latency"
+    # The profile lies in the cache now, so the same table comes back and its middle is in bounds.
+    middle = Budget((table.per_exit[0] + table.per_exit[-1]) / 2, "latency")
+    calibration = calibrate_exits(bundle, data(300), middle)
+    assert calibration.family.costs["latency"] == table
+    assert calibration.point.cost == pytest.approx(middle.value)
+    with Runtime(bundle) as runtime:
+        assert runtime.budget == middle
+        assert table.fingerprint == runtime.machine.fingerprint
+    before = (bundle / "exits.json").read_bytes()
+    with pytest.raises(
+        BudgetError, match=r"first exit costs [\d.]+ ms, always at the last [\d.]+ ms"
+    ):
+        calibrate_exits(bundle, data(300), "90000ms")
+    assert (bundle / "exits.json").read_bytes() == before
+
+
 def test_too_few_samples(bundle):
     with pytest.raises(InputError, match="20 samples are too few to calibrate exits"):
         calibrate_exits(bundle, data(20), 0.5)
     assert not (bundle / "exits.json").exists()
+
+
+def test_labels_of_a_loaded_data_set_are_checked_in_its_own_order(bundle):
+    labels = np.zeros(200, dtype=np.int64)
+    labels[123] = 77
+    dataset = load_dataset(data(200, y=labels))
+    with pytest.raises(InputError, match="label 77 of sample 123 is out of range"):
+        calibrate_exits(bundle, dataset, 0.5)
 
 
 def test_damaged_exits_are_replaced(bundle):

@@ -43,7 +43,7 @@ def test_every_budget_is_met_on_the_calibration_set(policy, gate):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_realised_cost_on_fresh_draws(policy):
     misses = []
-    for seed in range(8):
+    for seed in range(6):
         family = fit_family(make_records(2000, 10 + seed), [FLOPS], policy=policy)
         for value in (0.3, 0.5, 0.7):
             cost, _ = realised(family, make_records(20_000, 2), Budget(value))

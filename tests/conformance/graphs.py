@@ -94,7 +94,9 @@ class _Part:
         x = self.add("Add", (x, mixed))
         hidden = self.add("MatMul", (self.normalised(x), self.matrix(WIDTH, 2 * WIDTH)))
         hidden = self.add("Relu", (hidden,))
-        return self.add("Add", (x, self.add("MatMul", (hidden, self.matrix(2 * WIDTH, WIDTH)))), out)
+        return self.add(
+            "Add", (x, self.add("MatMul", (hidden, self.matrix(2 * WIDTH, WIDTH)))), out
+        )
 
     def head(self, x: str, out: str = "") -> str:
         mean = self.add("ReduceMean", (self.normalised(x), self.ints(1)), keepdims=0)

@@ -9,6 +9,8 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeexit.graph.normalize import give_names
+
 
 def text_model(text: str, **weights: np.ndarray) -> ir.Model:
     """Return a model from ONNX's text format and named float weights."""
@@ -16,7 +18,9 @@ def text_model(text: str, **weights: np.ndarray) -> ir.Model:
     proto.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()
     )
-    return ir.serde.deserialize_model(proto)
+    model = ir.serde.deserialize_model(proto)
+    give_names(model)
+    return model
 
 
 def weight(*shape: int, seed: int = 0) -> np.ndarray:
@@ -45,7 +49,9 @@ def save_with_location(path: Path, location: str) -> None:
     entry.key, entry.value = "location", location
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [tensor])
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [tensor]
+    )
     opset = helper.make_opsetid("", 20)
     path.write_bytes(
         helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString()

@@ -55,9 +55,7 @@ def run_stages(
         opened = session(build_stage(model, plan), folder, f"stage-{plan.number}")
         wanted = [value.name for value in opened.get_inputs()]
         names = [value.name for value in opened.get_outputs()]
-        values.update(
-            zip(names, opened.run(names, {n: values[n] for n in wanted}), strict=True)
-        )
+        values.update(zip(names, opened.run(names, {n: values[n] for n in wanted}), strict=True))
         logits[plan.exit.name or ""] = values[plan.exit.name or ""]
         if keep and plan.number in keep:
             rows = np.asarray(keep[plan.number])

@@ -99,8 +99,18 @@ def test_an_invalid_graph_is_refused(onnx_file: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(
     "location",
-    ["../outside.bin", "/etc/passwd", "a/../../outside.bin", "C:\\data.bin", "..\\o.bin", "",
-     "missing.bin", "link.bin", "hard.bin", "folder"],
+    [
+        "../outside.bin",
+        "/etc/passwd",
+        "a/../../outside.bin",
+        "C:\\data.bin",
+        "..\\o.bin",
+        "",
+        "missing.bin",
+        "link.bin",
+        "hard.bin",
+        "folder",
+    ],
 )
 def test_external_data_outside_the_folder_are_refused(location: str, tmp_path: Path):
     folder = tmp_path / "model"
@@ -241,6 +251,17 @@ def test_sample_inputs_that_are_a_pickle_are_never_read(program: Path, tmp_path:
     assert not trace.exists()
 
 
+def test_guards_which_are_python_source_are_dropped(program: Path, tmp_path: Path):
+    trace = tmp_path / "ran"
+    text = record(program, PROGRAM)
+    code = f"__import__('pathlib').Path('{trace}').touch() is None"
+    changed = text.replace('"guards_code": []', f'"guards_code": [{json.dumps(code)}]')
+    assert changed != text
+    evil = rewritten(program, tmp_path / "evil.pt2", {PROGRAM: changed.encode()}, {})
+    assert len(load_model(evil, workdir=tmp_path).graph.outputs) == 2
+    assert not trace.exists()
+
+
 WEIGHTS, PROGRAM = "data/weights/model_weights_config.json", "models/model.json"
 
 
@@ -254,9 +275,11 @@ WEIGHTS, PROGRAM = "data/weights/model_weights_config.json", "models/model.json"
         (PROGRAM, "torch.ops.aten.relu.default", "torch.load"),
         (PROGRAM, "torch.ops.aten.relu.default", "_operator.__class__.mro"),
         (PROGRAM, "torch.ops.aten.relu.default", "#anything:evil"),
-        (PROGRAM, '"expr_str": "s', '"expr_str": "__import__(chr(111)+chr(115))+s'),
-        (PROGRAM, '"expr_str": "s', '"expr_str": "exec(s0)+s'),
-        (PROGRAM, '"expr_str": "s', '"expr_str": "9**9**9**9+s'),
+        (PROGRAM, '"expr_str": "', '"expr_str": "__import__(chr(111)+chr(115))+'),
+        (PROGRAM, '"expr_str": "', '"expr_str": "exec(s0)+'),
+        (PROGRAM, '"expr_str": "', '"expr_str": "9**9**9**9+'),
+        (PROGRAM, '"expr_str": "', '"expr_str": "s0.__class__+'),
+        (PROGRAM, '"expr_str": "', '"expr_str": "Symbol(\'print(1)\')+'),
     ],
 )
 def test_a_program_that_asks_for_more_than_arithmetic_is_refused(
@@ -270,9 +293,16 @@ def test_a_program_that_asks_for_more_than_arithmetic_is_refused(
 
 @pytest.mark.parametrize(
     "name",
-    ["data/weights/model.pt", "data/constants/model.pt", "data/constants/custom_obj_0",
-     "data/constants/opaque_obj_0", "data/aotinductor/model/x.so", "models/other.json",
-     "data/weights/../../x", "models/model.json"],
+    [
+        "data/weights/model.pt",
+        "data/constants/model.pt",
+        "data/constants/custom_obj_0",
+        "data/constants/opaque_obj_0",
+        "data/aotinductor/model/x.so",
+        "models/other.json",
+        "data/weights/../../x",
+        "models/model.json",
+    ],
 )
 def test_records_that_are_no_plain_data_are_refused(name: str, program: Path, tmp_path: Path):
     trace = tmp_path / "ran"

@@ -50,8 +50,9 @@ def test_weights_scaled_along_the_inputs_are_found():
     body = BODY.replace("<axis=1>", "<axis=0>")
     assert rules(body, ws=np.ones(8, np.float32), wz=np.zeros(8, np.int8)) == ["weight-axis"]
     gemm = BODY.replace("MatMul", "Gemm<transB=1>")
-    assert rules(gemm, w=np.ones((4, 8), np.int8), ws=np.ones(8, np.float32),
-                 wz=np.zeros(8, np.int8)) == ["weight-axis"]
+    assert rules(
+        gemm, w=np.ones((4, 8), np.int8), ws=np.ones(8, np.float32), wz=np.zeros(8, np.int8)
+    ) == ["weight-axis"]
     assert rules(gemm.replace("<axis=1>", "<axis=0>"), w=np.ones((4, 8), np.int8)) == []
     assert rules(BODY.replace("<axis=1>", "<axis=-1>")) == []
 
@@ -83,6 +84,6 @@ def test_require_clean_names_the_first_finding():
     model = text_model(
         f"{HEADER} g (float[2,8] x) => (float[2,4] y) {{ {BODY} }}", **(GOOD | {"z": np.int8(3)})
     )
-    with pytest.raises(ModelError, match="2 findings .* its zero point is 3") as caught:
+    with pytest.raises(ModelError, match=r"2 findings .* its zero point is 3") as caught:
         require_clean(model)
     assert caught.value.code == "model.lint.zero-point"

@@ -10,6 +10,7 @@ from toy import gate_features, make_inputs, make_sequences, reference, seq_refer
 
 from edgeexit.bundle.specs import Compaction
 from edgeexit.runtime.runtime import Runtime
+from edgeexit.targets.processor import read_processor
 
 TOLERANCE = {"rtol": 0, "atol": 2e-6}
 
@@ -134,3 +135,31 @@ def test_survivors_run_in_the_smallest_bucket_that_holds_them(runtime):
         runtime.run_to(make_inputs(32), exits)
     assert [stage.slots for stage in profile.summary().stages] == [32, 16, 8]
     np.testing.assert_array_equal(profile.summary().exits, [16, 11, 5])
+
+
+@pytest.mark.skipif(not read_processor().computes_bf16, reason="the processor has no bf16")
+def test_boundaries_in_bf16_survive_compaction(tmp_path):
+    bundle = write_bundle(tmp_path, device="x86", precision="bf16")
+    inputs = make_inputs(64)
+    exits = np.random.default_rng(2).integers(1, 4, 64)
+    with Runtime(bundle, threads=1) as runtime:
+        lane = runtime._engines.lane(4, ())
+        assert {name for name, b in lane._buffers.items() if b.dtype == "bfloat16"} == {
+            "w1", "t1", "scale", "h2",
+        }  # fmt: skip
+        everything = runtime.all_exits(inputs)
+        result = runtime.run_to(inputs, exits)
+        for row, number in enumerate(exits):
+            wanted = everything.logits[number - 1][row]
+            np.testing.assert_allclose(result.logits[row], wanted, rtol=0, atol=0.02)
+        expected = reference(inputs)
+        for k in range(3):
+            assert everything.logits[k].dtype == np.float32
+            np.testing.assert_allclose(everything.logits[k], expected[f"logits{k + 1}"], atol=0.1)
+        # Gates compute in float32: the scores are those of the logits that came out.
+        for features, wanted in zip(
+            everything.features,
+            gate_features({f"logits{k + 1}": everything.logits[k] for k in range(3)}),
+            strict=True,
+        ):
+            np.testing.assert_allclose(features[:, 0], wanted[:, 0], rtol=0, atol=1e-6)

@@ -74,7 +74,7 @@ def test_the_dial_moves_exits_and_back(bundle):
 
 
 def test_a_budget_needs_calibrated_exits(bundle):
-    with pytest.raises(BudgetError, match="no exits.json") as caught:
+    with pytest.raises(BudgetError, match="has no exits") as caught:
         Runtime(bundle, 0.5)
     assert caught.value.code == "budget.uncalibrated"
     assert caught.value.hint == "run: edgeexit calibrate BUNDLE --data DATA --budget 0.5"

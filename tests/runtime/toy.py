@@ -191,7 +191,7 @@ def write_bundle(
     name: str = "toy",
     device: str = "cpu",
     precision: str = "f32",
-    compaction: Compaction = Compaction(True),
+    compaction: Compaction | None = None,
 ) -> Bundle:
     """Write the toy bundle, or with ``name="seq"`` the one with a dynamic second axis."""
     toy = name == "toy"
@@ -232,7 +232,7 @@ def write_bundle(
                 device=device,
                 precision=precision,
                 decision_unit="sample",
-                compaction=compaction,
+                compaction=compaction or Compaction(True),
                 provenance=Provenance("0", "2026-01-01T00:00:00Z", "toy", "0" * 64, {}),
                 files=(),
             )

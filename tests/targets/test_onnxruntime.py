@@ -75,7 +75,7 @@ def test_an_output_of_another_shape_than_its_spec_fails_when_it_runs(stages):
     options = EngineOptions(threads=1)
     target = get_target("onnxruntime")
     engine = target.open(stages[0].file, stages[0].inputs, outputs, options)
-    with pytest.raises(TargetError, match="failed while running a stage.*logits1") as caught:
+    with pytest.raises(TargetError, match=r"failed while running a stage.*logits1") as caught:
         engine.runner({"batch": 1}).run()
     assert caught.value.code == "target.engine"
 
