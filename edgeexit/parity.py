@@ -120,6 +120,7 @@ def check_parity(
     labels: npt.NDArray[np.int64] | None = None,
     real: bool = True,
     device: str | Path | None = None,
+    others: bool = True,
 ) -> ParityReport:
     """Compare stages with the whole graph on every engine that this machine has.
 
@@ -128,8 +129,8 @@ def check_parity(
         inputs: ``(n, ...)`` an input.
         labels: ``(n,)`` or None.
         real: Whether the inputs are real data.
-        device: The device that must run it, checked first; the bundle's own if None. The other
-            built-in devices follow, as far as they can.
+        device: The device that must run it; the bundle's own if None.
+        others: Whether the other built-in devices follow, as far as they can.
 
     Raises:
         TargetError: An engine is installed and dies of the model or refuses it on the device
@@ -139,7 +140,7 @@ def check_parity(
     engines: list[EngineParity] = []
     skipped: dict[str, str] = {}
     accuracy: tuple[float, ...] | None = None
-    for name in dict.fromkeys((first, *device_names())):
+    for name in dict.fromkeys((first, *(device_names() if others else ()))):
         try:
             Machine.of(bundle.manifest, name)
         except TargetError as error:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeexit.budget import Budget
 from edgeexit.bundle.atomic import write_atomic
 from edgeexit.cli.curve_svg import Curve, Point, curve_svg
 from edgeexit.cli.reply import Reply

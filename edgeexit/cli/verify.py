@@ -48,8 +48,7 @@ def command(
     with Runtime(opened, target=target, exits=False) as runtime:
         check_golden(runtime)
     reply.log("golden outputs: as compiled")
-    devices = None if target is None else [target]
-    report = check_parity(opened, inputs, labels=labels, devices=devices)
+    report = check_parity(opened, inputs, labels=labels, device=target, others=target is None)
     _require_parity(report, golden, opened.manifest.precision)
     reply.answer(
         {

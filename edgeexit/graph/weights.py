@@ -43,7 +43,7 @@ def externalize_weights(model: ir.Model, folder: Path) -> None:
                     offset,
                     tensor.nbytes,
                     tensor.dtype,
-                    shape=ir.Shape(tensor.shape),
+                    shape=ir.Shape(list(tensor.shape.numpy())),
                     name=value.name or "",
                     base_dir=folder,
                 )

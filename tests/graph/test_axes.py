@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.graph.slicing import model_of
 
 from edgeexit.bundle.specs import TensorSpec
 from edgeexit.errors import ModelError
 from edgeexit.graph.axes import MeasuredAxes, describe_input, measure_axes, random_inputs
 from edgeexit.graph.partition import partition
+from tests.graph.slicing import model_of
 
 RANDOM = np.random.default_rng(11)
 W4 = RANDOM.standard_normal((4, 4)).astype(np.float32)

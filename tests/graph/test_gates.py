@@ -10,13 +10,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from tests.graph.slicing import model_of
 
 from edgeexit.bundle.specs import TensorSpec
 from edgeexit.errors import ModelError
 from edgeexit.graph.gates import GATES, attach_gates, get_gate
 from edgeexit.graph.partition import partition
 from edgeexit.graph.stages import build_stage
+from tests.graph.slicing import model_of
 
 CLASSES = 7
 TEXT = """

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.graph.slicing import model_of, names, run_stages, run_whole
 
 from edgeexit.errors import ModelError
 from edgeexit.graph.partition import partition
+from tests.graph.slicing import model_of, names, run_stages, run_whole
 
 RANDOM = np.random.default_rng(7)
 W4 = RANDOM.standard_normal((4, 4)).astype(np.float32)
@@ -25,7 +25,7 @@ g (float[batch,4] x, float[4,4] w, float[4,3] h) => (float[batch,3] a, float[bat
 }"""
 
 
-def check_equal(model, inputs, folder: Path):  # noqa: ANN201
+def check_equal(model, inputs, folder: Path):
     whole = run_whole(model, inputs, folder)
     plans, logits = run_stages(model, inputs, folder)
     for name, expected in whole.items():
