@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib.metadata
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +26,8 @@ from edgeexit.bundle.writer import BundleWriter
 from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.errors import InputError, ModelError
 from edgeexit.model_card import model_card
+from edgeexit.provenance import provenance_of
 from edgeexit.targets.device import Device, load_device
-from edgeexit.version import __version__
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -52,7 +49,6 @@ _QUANT_SAMPLES = 300
 _PARITY_SAMPLES = 512
 _GOLDEN_SAMPLES = 4
 _PROBE_SAMPLES = 8
-_TOOLS = ("onnx", "onnx-ir", "onnxruntime", "openvino", "nncf", "torch")
 
 
 def compile_model(
@@ -132,7 +128,7 @@ def compile_model(
             manifest,
             name=name or _model_name(model),
             preprocessing=preprocessing,
-            provenance=_provenance(model),
+            provenance=provenance_of(model),
         )
         report("checking parity", 0.7)
         parity = work.check_parity(manifest, source, real)
@@ -363,22 +359,3 @@ def _parity_inputs(manifest: Manifest, data: Dataset | None) -> dict[str, npt.ND
 def _model_name(model: str | Path) -> str:
     text = str(model)
     return text.rpartition(":")[2] if ":" in text else Path(text).stem
-
-
-def _provenance(model: str | Path) -> Provenance:
-    path = Path(model)
-    digest = ""
-    if path.is_file():
-        with path.open("rb") as file:
-            hasher = hashlib.sha256()
-            while chunk := file.read(1 << 20):
-                hasher.update(chunk)
-            digest = hasher.hexdigest()
-    tools = {}
-    for tool in _TOOLS:
-        try:
-            tools[tool] = importlib.metadata.version(tool)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Provenance(__version__, now, path.name if digest else str(model), digest, tools)

@@ -70,7 +70,7 @@ def main(folder: str, device: str) -> int:
                 whole(sample)
                 whole.close()
     except EdgeExitError as error:
-        print(error.message.replace("\n", " "), file=sys.stderr)
+        sys.stderr.write(error.message.replace("\n", " ") + "\n")
         return 1
     return 0
 

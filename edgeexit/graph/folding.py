@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ from edgeexit.graph.shapes import infer_shapes
 
 _LARGEST_FOLDED = 64 * 1024
 """Bytes; larger constants stay as they are, so weights in external files stay there."""
+
+_GROWING = frozenset({"ConstantOfShape", "Expand", "Pad", "Range", "Resize", "Tile"})
+"""Operations whose result may be far larger than what they read."""
 
 _ROUNDS = 8
 """Folding a shape can make further shapes known; exported networks need two or three rounds."""
@@ -98,6 +102,8 @@ def _constant_result(node: ir.Node, opsets: dict[str, int]) -> npt.NDArray[Any] 
         return None
     if not node.inputs or any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
         return None
+    if node.op_type in _GROWING and not _is_known_small(node.outputs[0]):
+        return None
     arrays = [None if value is None else _small(value) for value in node.inputs]
     if any(a is None for a, v in zip(arrays, node.inputs, strict=True) if v is not None):
         return None
@@ -110,6 +116,14 @@ def _small(value: ir.Value) -> npt.NDArray[Any] | None:
     if tensor is None or not value.is_initializer() or tensor.nbytes > _LARGEST_FOLDED:
         return None
     return tensor.numpy()
+
+
+def _is_known_small(value: ir.Value) -> bool:
+    """Tell whether a value's inferred shape is known and keeps it under the limit."""
+    if value.shape is None or not value.shape.is_static() or value.dtype is None:
+        return False
+    elements = math.prod(dim for dim in value.shape if isinstance(dim, int))
+    return elements * value.dtype.itemsize <= _LARGEST_FOLDED
 
 
 def _evaluate(
@@ -131,9 +145,11 @@ def _evaluate(
         [onnx.helper.make_opsetid(domain, version) for domain, version in opsets.items()],
     )
     try:
-        result = ReferenceEvaluator(function).run(None, feeds, attributes={})[0]
+        results: Any = ReferenceEvaluator(function).run(None, feeds, attributes={})
     except Exception:
+        # What the reference cannot compute stays in the graph, where the engine will.
         return None
+    result = results[0]
     small = isinstance(result, np.ndarray | np.generic) and result.nbytes <= _LARGEST_FOLDED
     return np.asarray(result) if small else None
 

@@ -26,7 +26,7 @@ class Answers:
         self._scores = np.full(rows, np.nan, np.float32)
         self._logits: npt.NDArray[Any] | None = None
         self._ragged: list[npt.NDArray[Any]] = [np.empty(0)] * (0 if plan.uniform else rows)
-        self._extras: dict[str, list[tuple[npt.NDArray[np.intp], npt.NDArray[Any]]]] = {}
+        self._extras: dict[str, list[npt.NDArray[Any]]] = {}
 
     def add(
         self,
@@ -36,7 +36,7 @@ class Answers:
         rows: npt.NDArray[np.intp],
         scores: npt.NDArray[np.float32] | None,
     ) -> None:
-        """Take the answers of samples that leave.
+        """Take the answers of samples that leave; an exit's samples come in rising order.
 
         Args:
             lane: Where they are.
@@ -57,7 +57,7 @@ class Answers:
             for row, one in zip(rows, logits, strict=True):
                 self._ragged[row] = one
         for name, array in lane.extras(index, slots).items():
-            self._extras.setdefault(name, []).append((rows, array))
+            self._extras.setdefault(name, []).append(array)
 
     def result(self, rejected: npt.NDArray[np.bool_] | None) -> Result:
         """Return the answers, all of them in."""
@@ -65,7 +65,7 @@ class Answers:
             logits=self._ragged if self._logits is None else self._logits,
             exits=self._exits,
             scores=self._scores,
-            outputs={name: _in_order(parts) for name, parts in self._extras.items()},
+            outputs={name: np.concatenate(parts) for name, parts in self._extras.items()},
             exit_costs=self._plan.costs,
             rejected=rejected,
         )
@@ -87,10 +87,3 @@ def single(
 
 
 _FIRST = np.zeros(1, np.intp)
-
-
-def _in_order(
-    parts: list[tuple[npt.NDArray[np.intp], npt.NDArray[Any]]],
-) -> npt.NDArray[Any]:
-    rows = np.concatenate([rows for rows, _ in parts])
-    return np.concatenate([array for _, array in parts])[np.argsort(rows)]

@@ -42,7 +42,7 @@ def export_network(name: str, path: Path) -> None:
 def write_tiny(path: Path) -> None:
     """Write a network whose stages take the engines next to no time: one product a stage."""
     rng = np.random.default_rng(0)
-    nodes, weights, outputs, before = [], [], [], "x"
+    nodes, weights, outputs, before = [], [], [], "image"
     for number in range(1, TINY_EXITS + 1):
         for name, width in ((f"w{number}", TINY_WIDTH), (f"v{number}", TINY_CLASSES)):
             array = rng.standard_normal((TINY_WIDTH, width)).astype(np.float32) / 4
@@ -54,7 +54,7 @@ def write_tiny(path: Path) -> None:
         ]
         outputs.append(_float(f"exit_{number}", TINY_CLASSES))
         before = f"h{number}"
-    graph = helper.make_graph(nodes, "tiny", [_float("x", TINY_WIDTH)], outputs, weights)
+    graph = helper.make_graph(nodes, "tiny", [_float("image", TINY_WIDTH)], outputs, weights)
     onnx.save(helper.make_model(graph, **_HEADER), str(path))
 
 

@@ -234,3 +234,13 @@ def test_other_dynamic_axes_keep_a_clean_name():
         normalize(model)
     shapes = [[str(d) for d in value.shape] for value in model.graph.inputs]
     assert shapes == [["batch", "seq_len", "8"], ["batch", "seq_len"]]
+
+
+def test_a_constant_that_would_fill_the_memory_is_not_folded():
+    body = """n = Constant <value_ints = [100000000000, 4]> ()
+        z = ConstantOfShape(n)
+        i = Constant <value_ints = [0]> ()
+        r = Gather(z, i)
+        c = Add(b, r)"""
+    model = normalize(two_exits(body, "float[N,3] a, float[N,4] c"))
+    assert "ConstantOfShape" in operations(model)
