@@ -27,7 +27,7 @@ PRECISIONS = ("f32", "bf16", "fp16", "int8")
 @click.option("--exits", type=names, metavar="A,B,C", help="Exit outputs, first to last.")
 @click.option("--gate", default="statistics", show_default=True, help="Gate of every early exit.")
 @click.option(
-    "--input-shape", multiple=True, metavar="NAME=1,3,224,224", help="For models made by torch."
+    "--input-shape", multiple=True, metavar="NAME=batch,3,224,224", help="For torch models."
 )
 @click.option("--image-size", type=numbers, metavar="H,W", help="Resize images to this.")
 @click.option("--scale", type=float, help="Factor on pixel values; default 1/255.")
@@ -88,18 +88,17 @@ def command(
     )
 
 
-def _shapes(entries: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    shapes = {}
+def _shapes(entries: tuple[str, ...]) -> dict[str, tuple[int | str, ...]]:
+    """Read ``NAME=batch,3,224,224``: a word makes the axis dynamic."""
+    shapes: dict[str, tuple[int | str, ...]] = {}
     for entry in entries:
         name, equals, sizes = entry.partition("=")
-        try:
-            shapes[name] = tuple(int(size) for size in sizes.split(","))
-        except ValueError:
-            equals = ""
-        if not equals or not name:
+        words = [word.strip() for word in sizes.split(",")]
+        shapes[name] = tuple(int(word) if word.isdigit() else word for word in words)
+        if not equals or not name or not all(w.isdigit() or w.isidentifier() for w in words):
             raise InputError(
                 f"--input-shape {entry!r} is not NAME=SIZE,SIZE,...",
-                hint="write for example --input-shape image=1,3,224,224.",
+                hint="write for example --input-shape image=batch,3,224,224; a word is a dynamic axis.",
                 code="input.shape-syntax",
             )
     return shapes

@@ -179,5 +179,7 @@ def _text(
 ) -> str:
     return (
         f"<text x='{x:.1f}' y='{y:.1f}' {_FONT} font-size='{size}' font-weight='{weight}' "
-        f"text-anchor='{anchor}' fill='{color}'>{escape(words)}</text>"
+        # The white rim keeps words readable where they cross a line.
+        f"text-anchor='{anchor}' fill='{color}' stroke='#ffffff' stroke-width='3' "
+        f"paint-order='stroke'>{escape(words)}</text>"
     )

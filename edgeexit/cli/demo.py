@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,7 +143,7 @@ def _answer(
     bundle: Bundle, picture: Path, measured: list[_Measured], report: BenchReport
 ) -> dict[str, Any]:
     return {
-        "bundle": str(bundle.folder),
+        "bundle": str(picture.parent / bundle.folder.name),
         "picture": str(picture),
         "device": bundle.manifest.device,
         "budget": BUDGET,
@@ -155,6 +154,7 @@ def _answer(
 
 def _story(bundle: Bundle, picture: Path, report: BenchReport) -> list[str]:
     """Return what happened to accuracy, FLOPs and latency, in a few lines."""
+    folder = picture.parent / bundle.folder.name
     ours, static = _accuracy(report, "edgeexit"), _accuracy(report, "static")
     flops = bundle.manifest.static_flops / 1e6
     lines = [
@@ -180,7 +180,7 @@ def _story(bundle: Bundle, picture: Path, report: BenchReport) -> list[str]:
         *lines,
         f"  exits      {shares(report.shares)}",
         "",
-        f"bundle:  {bundle.folder}",
+        f"bundle:  {folder}",
         f"picture: {picture}",
-        f"next:    edgeexit inspect {os.fspath(bundle.folder)}",
+        f"next:    edgeexit inspect {folder}",
     ]

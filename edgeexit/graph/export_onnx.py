@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
@@ -10,6 +11,18 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from edgeexit.errors import ModelError
+
+_DAMAGE = (
+    DecodeError,
+    IndexError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    onnx.checker.ValidationError,
+    ir.serde.SerdeError,
+)
+"""What parsers raise on damaged bytes; invalid names come as UnicodeDecodeError, a ValueError."""
 
 _LARGEST_GRAPH = 2 << 30
 """Bytes of the graph's own file; protobuf itself ends there."""
@@ -40,24 +53,27 @@ def read_onnx(path: Path) -> ir.Model:
             hint="save it with its weights as external data.",
             code="model.too-large",
         )
-    proto = _parse(path)
-    _check_sizes(proto.graph, path)
-    _check_external(proto, path)
-    _check(path)
-    model = ir.serde.deserialize_model(proto)
+    try:
+        model = _parse(path)
+    except _DAMAGE as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise _not_onnx(path, reason.rstrip(".")) from error
     ir.external_data.set_base_dir(model.graph, path.parent)
     return model
 
 
-def _parse(path: Path) -> onnx.ModelProto:
-    """Parse the file without its external data."""
-    try:
-        proto = onnx.load(path, format="protobuf", load_external_data=False)
-    except DecodeError as error:
-        raise _not_onnx(path, "it cannot be parsed") from error
+def _parse(path: Path) -> ir.Model:
+    """Parse the file without its external data, and check it before and with onnx's checker."""
+    proto = onnx.load(path, format="protobuf", load_external_data=False)
     if not proto.graph.node or not proto.graph.output or not proto.opset_import:
-        raise _not_onnx(path, "it holds no graph with nodes and outputs")
-    return proto
+        raise ValueError("it holds no graph with nodes and outputs")
+    _check_sizes(proto.graph, path)
+    tensors = list(onnx.external_data_helper._get_all_tensors(proto))
+    for tensor in tensors:
+        _check_contents(tensor)
+    _check_external(tensors, path)
+    onnx.checker.check_model(str(path), full_check=False)
+    return ir.serde.deserialize_model(proto)
 
 
 def _not_onnx(path: Path, reason: str) -> ModelError:
@@ -95,9 +111,23 @@ def _claimed_bytes(tensor: onnx.TensorProto) -> int:
     return math.prod(tensor.dims)
 
 
-def _check_external(proto: onnx.ModelProto, path: Path) -> None:
+def _check_contents(tensor: onnx.TensorProto) -> None:
+    """Raise ValueError where a tensor stored in the graph has not the bytes its shape asks for."""
+    if onnx.external_data_helper.uses_external_data(tensor):
+        return
+    if not tensor.HasField("raw_data"):
+        onnx.numpy_helper.to_array(tensor)
+        return
+    bits = math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth
+    if len(tensor.raw_data) != math.ceil(bits / 8):
+        raise ValueError(
+            f"tensor {tensor.name!r} of shape {list(tensor.dims)} has {len(tensor.raw_data)} bytes"
+        )
+
+
+def _check_external(tensors: Iterable[onnx.TensorProto], path: Path) -> None:
     """Refuse external data that lie outside the model's folder, or are links or missing."""
-    for tensor in onnx.external_data_helper._get_all_tensors(proto):
+    for tensor in tensors:
         if not onnx.external_data_helper.uses_external_data(tensor):
             continue
         location = next((e.value for e in tensor.external_data if e.key == "location"), "")
@@ -123,12 +153,3 @@ def _is_plain(folder: Path, file: Path) -> bool:
     if not file.is_file() or file.stat().st_nlink != 1:
         return False
     return file.resolve() == folder.resolve() / file.relative_to(folder)
-
-
-def _check(path: Path) -> None:
-    """Run onnx's own checker on the file, external data included."""
-    try:
-        onnx.checker.check_model(str(path), full_check=False)
-    except onnx.checker.ValidationError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise _not_onnx(path, f"onnx.checker says: {reason}") from error

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgeexit.errors import InputError
 from edgeexit.runtime.answers import Answers
 from edgeexit.runtime.dial import NEVER, Dial
 from edgeexit.runtime.inputs import Checked
@@ -153,3 +154,27 @@ def run_all(
                 scores[index].append(lane.scores[index]()[slots])
     join = np.concatenate
     return [join(x) for x in logits], [join(x) for x in features], [join(x) for x in scores]
+
+
+def forced_exits(
+    exits: int | npt.NDArray[np.integer[Any]], rows: int, count: int
+) -> npt.NDArray[np.intp]:
+    """Return the exits asked for, ``(rows,)`` from 0.
+
+    Args:
+        exits: One exit from 1 for all samples, or ``(rows,)``.
+        rows: Number of samples.
+        count: The number K of exits.
+
+    Raises:
+        InputError: There is no such exit, or the shape differs.
+    """
+    wanted: npt.NDArray[np.intp] = np.asarray(exits, dtype=np.intp)
+    if wanted.shape not in ((), (rows,)) or wanted.min() < 1 or wanted.max() > count:
+        raise InputError(
+            f"exits of shape {wanted.shape} from {wanted.min()} to {wanted.max()} do not fit "
+            f"{rows} samples and the exits 1 to {count}.",
+            hint="give one exit for all samples, or one a sample, counted from 1.",
+            code="input.exits",
+        )
+    return np.broadcast_to(wanted - 1, (rows,))

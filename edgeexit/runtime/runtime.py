@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -26,8 +29,11 @@ from edgeexit.runtime.live_profile import Profile
 from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.plan import Plan
 from edgeexit.runtime.result import AllExits, Result
-from edgeexit.runtime.router import route_batch, route_one, run_all, walk_one
-from edgeexit.runtime.worker import Pool, Worker, closed_runtime
+from edgeexit.runtime.router import forced_exits, route_batch, route_one, run_all, walk_one
+from edgeexit.runtime.worker import Pool, Worker
+
+_EXIT_SECONDS = 5.0
+"""How long the end of the interpreter waits for calls in other threads."""
 
 
 class Runtime:
@@ -43,7 +49,8 @@ class Runtime:
         target: Name of a device or path of a device file; the bundle's own if None.
         threads: Threads an inference; the device file's if None, 0 for the engine's choice.
         max_batch: Largest batch to run at once, prepared now; if None, batches are prepared when
-            the first one comes. Larger inputs are cut into chunks.
+            the first one comes, as always where other sizes are dynamic too. Larger inputs are
+            cut into chunks.
         check_finite: Whether inputs are searched for NaN and infinity.
         on_invalid: What happens to them: ``error``, or ``last_exit`` to answer such samples at
             the last exit and mark them in ``result.valid``.
@@ -84,10 +91,14 @@ class Runtime:
         )
         files = [self.bundle.file(stage.file) for stage in self.plan.stages]
         self._engines = EngineSet(self.machine, self.plan, files, max_batch)
-        self._pool = Pool(lambda: Worker(self._engines))
+        self._pool = Pool(partial(Worker, self._engines))
         self._profile: Profile | None = None
         self._pid = os.getpid()
         self._closed = False
+        # A thread inside an engine when the interpreter ends would abort the process.
+        self._at_exit = weakref.finalize(
+            self, _shut, self._pool, self._engines, self._pid, _EXIT_SECONDS
+        )
         try:
             self._prepare(max_batch)
         except BaseException:
@@ -218,9 +229,8 @@ class Runtime:
         if self._closed:
             return
         self._closed = True
-        if os.getpid() == self._pid:
-            self._pool.close()
-            self._engines.close()
+        self._at_exit.detach()
+        _shut(self._pool, self._engines, self._pid, math.inf)
 
     def __enter__(self) -> Runtime:
         return self
@@ -247,10 +257,8 @@ class Runtime:
         profile: Profile | None,
     ) -> Result:
         checked = self._checked(inputs)
-        forced = None if exits is None else _forced(exits, checked.rows, self.plan.exits)
+        forced = None if exits is None else forced_exits(exits, checked.rows, self.plan.exits)
         dial = self._dial
-        if self._closed:
-            raise closed_runtime()
         worker = self._pool.take()
         try:
             if checked.rows == 1:
@@ -284,8 +292,6 @@ class Runtime:
 
     @contextmanager
     def _worker(self) -> Iterator[Worker]:
-        if self._closed:
-            raise closed_runtime()
         worker = self._pool.take()
         try:
             yield worker
@@ -321,18 +327,10 @@ class Runtime:
                     worker.lane(bucket, (), self._dial)
 
 
-def _forced(
-    exits: int | npt.NDArray[np.integer[Any]], rows: int, count: int
-) -> npt.NDArray[np.intp]:
-    wanted: npt.NDArray[np.intp] = np.asarray(exits, dtype=np.intp)
-    if wanted.shape not in ((), (rows,)) or wanted.min() < 1 or wanted.max() > count:
-        raise InputError(
-            f"exits of shape {wanted.shape} from {wanted.min()} to {wanted.max()} do not fit "
-            f"{rows} samples and the exits 1 to {count}.",
-            hint="give one exit for all samples, or one a sample, counted from 1.",
-            code="input.exits",
-        )
-    return np.broadcast_to(wanted - 1, (rows,))
+def _shut(pool: Pool, engines: EngineSet, process: int, seconds: float) -> None:
+    """Free the engines once no call runs, but only in the process that opened them."""
+    if os.getpid() == process and pool.close(seconds):
+        engines.close()
 
 
 def _check_arguments(max_batch: int | None, on_invalid: str) -> None:

@@ -89,13 +89,15 @@ class Pool:
         Raises:
             ResourceError: The pool is closed.
         """
+        if self._closed:
+            raise _closed_runtime()
         try:
             # Atomic in CPython, as is append: no lock where a worker is idle.
             return self._idle.pop()
         except IndexError:
             with self._lock:
                 if self._closed:
-                    raise closed_runtime() from None
+                    raise _closed_runtime() from None
                 worker = self._make()
                 self._made += 1
                 return worker
@@ -109,21 +111,31 @@ class Pool:
         with self._lock:
             self._made -= 1
 
-    def close(self) -> None:
-        """Let no further call begin, wait for those that run, and drop all workers."""
+    def close(self, seconds: float) -> bool:
+        """Let no further call begin and drop the workers as their calls end.
+
+        Args:
+            seconds: How long to wait for that at most.
+
+        Returns:
+            True once no call runs.
+        """
         with self._lock:
             self._closed = True
+        end = time.monotonic() + seconds
         while True:
             with self._lock:
                 while self._idle:
                     self._idle.pop()
                     self._made -= 1
                 if self._made == 0:
-                    return
+                    return True
+            if time.monotonic() > end:
+                return False
             time.sleep(_DRAIN_SECONDS)
 
 
-def closed_runtime() -> ResourceError:
+def _closed_runtime() -> ResourceError:
     """Return the error for a call on a closed runtime."""
     return ResourceError(
         "this runtime is closed and can answer no more.",

@@ -103,7 +103,16 @@ def without_gates(bundle: Bundle) -> Bundle:
     import onnx
 
     folder = cache_folder() / "bare" / bundle.folder.name
-    stages = tuple(dataclasses.replace(stage, gate=None) for stage in bundle.manifest.stages)
+    state = {name for stage in bundle.manifest.stages if stage.gate for name in stage.gate.state}
+    stages = tuple(
+        dataclasses.replace(
+            stage,
+            gate=None,
+            carried_in=tuple(spec for spec in stage.carried_in if spec.name not in state),
+            carried_out=tuple(spec for spec in stage.carried_out if spec.name not in state),
+        )
+        for stage in bundle.manifest.stages
+    )
     for entry in bundle.manifest.files:
         copy = folder / entry.path
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import zipfile
 from pathlib import Path
 
@@ -90,11 +91,24 @@ def test_missing_truncated_and_foreign_files_are_refused(onnx_file: Path, tmp_pa
     assert "'model.h5' is not a model" in refused("model.h5", tmp_path, "model.source")
 
 
+def test_flipped_bits_are_refused_or_harmless(onnx_file: Path, tmp_path: Path):
+    whole, rng, codes = onnx_file.read_bytes(), random.Random(0), set()
+    for _ in range(400):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        onnx_file.write_bytes(damaged)
+        try:
+            assert len(normalize(load_model(onnx_file, workdir=tmp_path)).graph.outputs) >= 2
+        except ModelError as error:
+            codes.add(error.code)
+    assert "model.not-onnx" in codes
+
+
 def test_an_invalid_graph_is_refused(onnx_file: Path, tmp_path: Path):
     proto = onnx.load(onnx_file)
     proto.graph.node[0].input[0] = "nowhere"
     onnx_file.write_bytes(proto.SerializeToString())
-    assert "onnx.checker says" in refused(onnx_file, tmp_path, "model.not-onnx")
+    assert "truncated or not an ONNX file" in refused(onnx_file, tmp_path, "model.not-onnx")
 
 
 @pytest.mark.parametrize(

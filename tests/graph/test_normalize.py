@@ -240,7 +240,7 @@ def test_a_constant_that_would_fill_the_memory_is_not_folded():
     body = """n = Constant <value_ints = [100000000000, 4]> ()
         z = ConstantOfShape(n)
         i = Constant <value_ints = [0]> ()
-        r = Gather(z, i)
-        c = Add(b, r)"""
+        g = Gather(z, i)
+        c = Add(b, g)"""
     model = normalize(two_exits(body, "float[N,3] a, float[N,4] c"))
     assert "ConstantOfShape" in operations(model)

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from edgeexit.errors import InputError, ModelError
+from edgeexit.graph import quantize
 from edgeexit.graph.export import load_model
 from edgeexit.graph.lint import lint
 from edgeexit.graph.normalize import normalize
@@ -128,6 +129,18 @@ def test_weights_are_stored_as_int8_with_a_scale_a_channel(cnn_int8: ir.Model):
     ]
     # The transposed convolution too: 16, 16, 32 and 16 channels, and two heads of 10 classes.
     assert sorted(scale.size for scale in scales) == [10, 10, 16, 16, 16, 32]
+
+
+@pytest.mark.slow
+def test_weights_too_large_for_one_message_are_read_from_a_file(
+    cnn: ir.Model, cnn_int8: ir.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(quantize, "_INLINE_LIMIT", 0)
+    quantized = quantize_int8(cnn, images(16, seed=0), workdir=tmp_path)
+    held_out = images(8, seed=1)
+    for got, wanted in zip(answers(quantized, held_out), answers(cnn_int8, held_out), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-4)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -95,6 +98,37 @@ def test_a_failed_call_does_not_spoil_the_next(toy_bundle):
         np.testing.assert_array_equal(runtime(make_inputs(4)).logits, wanted)
         assert runtime(make_inputs(1)).exits[0] == 3
     assert runtime._pool._made == 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "x86"])
+def test_the_interpreter_ends_while_threads_are_answering(toy_bundle, device):
+    script = f"""
+import threading, time
+import numpy as np
+from edgeexit import ResourceError, Runtime
+runtime = Runtime({str(toy_bundle.folder)!r}, target={device!r}, threads=1)
+inputs = {{"x": np.ones((5, 8), np.float32), "z": np.ones((5, 4), np.float32)}}
+def answer():
+    try:
+        while True:
+            runtime(inputs)
+    except ResourceError:
+        pass
+for _ in range(3):
+    threading.Thread(target=answer, daemon=True).start()
+time.sleep(0.1)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_forgotten_runtime_frees_its_engines(toy_bundle):
+    runtime = Runtime(toy_bundle, threads=1)
+    engines = runtime._engines._single
+    del runtime
+    gc.collect()
+    with pytest.raises(TargetError, match="closed"):
+        engines[0].operations()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
