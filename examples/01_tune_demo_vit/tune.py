@@ -46,6 +46,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="keep the tuned weights here, and do not tune again a model whose weights are here",
     )
+    parser.add_argument("--no-plain", action="store_true", help="leave out the plain twin")
     return parser.parse_args(arguments)
 
 
@@ -108,41 +109,28 @@ def digest(path: Path) -> dict[str, Any]:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Tune both models, then write the ONNX model, the two sets and the recipe to ``--out``."""
-    options = parse(arguments)
-    torch.set_num_threads(options.threads)
+def save_sets(options: argparse.Namespace) -> tuple[Split, Split, Split, Split]:
+    """Write the two shipped sets; return training, calibration, whole test and shipped test set."""
     everything, whole_test = load(options.data, "train"), load(options.data, "t10k")
     pool_size = min(CALIBRATION_POOL, len(everything) // 4)
-    pool, split = everything.stratified(pool_size, options.seed)
+    pool, training = everything.stratified(pool_size, options.seed)
     calibration, _ = pool.stratified(CALIBRATION_IMAGES, options.seed)
-    test, _ = whole_test.stratified(TEST_IMAGES, options.seed)
-
+    shipped_test, _ = whole_test.stratified(TEST_IMAGES, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     calibration.save(options.out / CALIBRATION_FILE)
-    test.save(options.out / TEST_FILE)
-    models = {
-        name: tuned(options, split, decoupled=name == "decoupled")
-        for name in ("decoupled", "plain")
-    }
-    export(models["decoupled"], options.out / MODEL_FILE, exits=len(EXITS_AFTER))
-    checked = test.take(np.arange(min(CHECKED_IMAGES, len(test))))
-    difference = check(models["decoupled"], options.out / MODEL_FILE, checked)
-    print(f"{MODEL_FILE}: largest difference from torch {difference:.1e}, no prediction differs")
+    shipped_test.save(options.out / TEST_FILE)
+    return training, calibration, whole_test, shipped_test
 
-    figures = {
-        name: measure(model, calibration, whole_test, test) for name, model in models.items()
-    }
-    show(figures)
+
+def save_recipe(options: argparse.Namespace, **measured: object) -> None:
+    """Write ``recipe.json``: command, seed, versions, digests of the files, and ``measured``."""
+    script = Path(__file__).resolve()
     recipe = {
-        "command": f"python examples/01_tune_demo_vit/tune.py --out edgeexit/demo "
+        "command": f"python examples/{script.parent.name}/{script.name} --out edgeexit/demo "
         f"--epochs {options.epochs} --seed {options.seed}",
         "seed": options.seed,
         "epochs": options.epochs,
-        "training_images": len(split),
-        "calibration_images": len(calibration),
-        "largest_difference_from_torch": difference,
-        "figures": figures,
+        **measured,
         "files": {
             name: digest(options.out / name) for name in (MODEL_FILE, CALIBRATION_FILE, TEST_FILE)
         },
@@ -154,6 +142,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
         },
     }
     (options.out / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Tune both models, then write the ONNX model, the two sets and the recipe to ``--out``."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    training, calibration, whole_test, shipped_test = save_sets(options)
+    names = ("decoupled",) if options.no_plain else ("decoupled", "plain")
+    models = {name: tuned(options, training, decoupled=name == "decoupled") for name in names}
+
+    path = options.out / MODEL_FILE
+    export(models["decoupled"], path, exits=len(EXITS_AFTER))
+    checked = shipped_test.take(np.arange(min(CHECKED_IMAGES, len(shipped_test))))
+    difference = check(models["decoupled"], path, checked)
+    print(f"{path}: largest difference from torch {difference:.1e}, no prediction differs")
+
+    figures = {
+        name: measure(model, calibration, whole_test, shipped_test)
+        for name, model in models.items()
+    }
+    show(figures)
+    save_recipe(
+        options,
+        training_images=len(training),
+        calibration_images=len(calibration),
+        largest_difference_from_torch=difference,
+        figures=figures,
+    )
 
 
 if __name__ == "__main__":

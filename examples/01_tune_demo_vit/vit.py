@@ -117,8 +117,8 @@ class DecoupledExit(nn.Module):
         # Centring one side is enough: the other one's mean is multiplied by a sum of zero.
         right = right - right.mean(dim=1, keepdim=True)
         cross = left.transpose(1, 2) @ right * (1.0 / PATCHES)
-        # A norm operator rather than cross * cross: OpenVINO 2026.4 applies an int8 scale twice
-        # where a product's two operands are the same dequantized tensor.
+        # A norm operator rather than cross * cross: OpenVINO 2026.4 applies the int8 scale of a
+        # product of two activations twice where that product is both operands of a Mul or Add.
         length = torch.linalg.vector_norm(cross, dim=-1, keepdim=True)
         rows: Tensor = cross / (length + NORM_FLOOR)
         return rows.reshape(-1, MOMENT_WIDTH * MOMENT_WIDTH)
