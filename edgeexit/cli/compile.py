@@ -98,7 +98,8 @@ def _shapes(entries: tuple[str, ...]) -> dict[str, tuple[int | str, ...]]:
         if not equals or not name or not all(w.isdigit() or w.isidentifier() for w in words):
             raise InputError(
                 f"--input-shape {entry!r} is not NAME=SIZE,SIZE,...",
-                hint="write for example --input-shape image=batch,3,224,224; a word is a dynamic axis.",
+                hint="write for example --input-shape image=batch,3,224,224; a word is a dynamic "
+                "axis.",
                 code="input.shape-syntax",
             )
     return shapes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -14,7 +15,6 @@ from types import FrameType
 
 import click
 
-from edgeexit.bundle.atomic import resource_error
 from edgeexit.errors import EdgeExitError, ResourceError
 from edgeexit.version import __version__
 
@@ -23,6 +23,10 @@ USAGE, BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 2, 70, 130, 141, 143
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR})
+
+
+class PipeClosed(Exception):  # noqa: N818
+    """Whoever read stdout has left; click would turn a BrokenPipeError into exit code 1."""
 
 
 class _Terminated(BaseException):
@@ -44,7 +48,7 @@ def guarded(call: Callable[[], object], words: Sequence[str]) -> int:
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except BrokenPipeError:
+    except PipeClosed:
         # Whoever read our output has left (`| head`); Python must not try to flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return PIPE_CLOSED
@@ -75,7 +79,9 @@ def _report(error: BaseException, words: Sequence[str]) -> int:
     print(f"error: {_one_line(message)}", f"hint: {_one_line(hint)}", sep="\n", file=sys.stderr)  # noqa: T201
     if "--json" in words:
         answer = {"code": name, "message": message, "hint": hint, "exit_code": code}
-        print(json.dumps({"error": answer}))  # noqa: T201
+        # Past Python's buffer: where stdout is full or closed, nothing is left to fail at exit.
+        with contextlib.suppress(OSError):
+            os.write(1, (json.dumps({"error": answer}) + "\n").encode())
     return code
 
 
@@ -83,6 +89,8 @@ def _as_edgeexit_error(error: BaseException) -> EdgeExitError | None:
     if isinstance(error, EdgeExitError):
         return error
     if isinstance(error, OSError) and error.errno in _NO_ROOM | _REFUSED:
+        from edgeexit.bundle.atomic import resource_error
+
         return resource_error(error, Path(error.filename or "the output"))
     if isinstance(error, MemoryError):
         return ResourceError(

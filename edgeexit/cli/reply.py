@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, TextIO
 
 import click
@@ -38,9 +39,9 @@ class Table:
 
 
 class Reply:
-    """The streams of one verb.
+    """The streams of one verb, a context manager.
 
-    From here on, file descriptor 1 leads to stderr: engines and quantizers that print would spoil
+    Inside, file descriptor 1 leads to stderr: engines and quantizers that print would spoil
     a result that a script parses. Only :meth:`answer` writes to what was stdout.
 
     Args:
@@ -54,6 +55,18 @@ class Reply:
         sys.stdout.flush()
         self._stdout: TextIO = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
+
+    def __enter__(self) -> Reply:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        sys.stdout.flush()
+        os.dup2(self._stdout.fileno(), 1)
 
     def answer(self, payload: Mapping[str, Any], *blocks: str | Table) -> None:
         """Write the result: ``payload`` with ``--json``, else the blocks in order."""

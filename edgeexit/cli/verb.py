@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from edgeexit.cli.failure import PipeClosed
 from edgeexit.cli.reply import Reply
 from edgeexit.cli.settings import environment_name, verb_defaults
 
@@ -48,7 +49,11 @@ def verb(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], click.C
             if not debug and os.environ.get("EDGEEXIT_DEBUG", "0") in ("", "0"):
                 warnings.simplefilter("ignore")
                 logging.disable(logging.WARNING)
-            return function(Reply(as_json=as_json, quiet=quiet), **parameters)
+            try:
+                with Reply(as_json=as_json, quiet=quiet) as reply:
+                    return function(reply, **parameters)
+            except BrokenPipeError:
+                raise PipeClosed from None
 
         run.__doc__ = function.__doc__
         run.__click_params__ = list(reversed(_COMMON)) + getattr(  # type: ignore[attr-defined]

@@ -64,7 +64,7 @@ def read_idx(path: Path) -> Bytes:
     start = 4 + 4 * axes
     if zeros != 0 or kind != 8 or len(content) != start + int(np.prod(shape)):
         raise SystemExit(f"{path} is not an idx file of bytes: fetch the data set again.")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
 def load(folder: Path, part: str) -> Split:

@@ -80,7 +80,7 @@ def measure(
         "static_flops": costs.static_flops,
         "cost_per_exit": costs.per_exit,
     }
-    for name, split in (("test_10000", whole), ("test_shipped", shipped)):
+    for name, split in (("whole_test", whole), ("shipped_test", shipped)):
         logits = logits_of(model, split)
         figures[name] = {
             "images": len(split),
@@ -95,7 +95,7 @@ def show(figures: dict[str, dict[str, Any]]) -> None:
     exits = "".join(f"   exit {number}" for number in range(1, len(EXITS_AFTER) + 1))
     print(f"\n{'test accuracy':<24}{exits}   at {BUDGET} FLOPs")
     for name, values in figures.items():
-        part = values["test_10000"]
+        part = values["whole_test"]
         cells = "".join(f"{value:9.4f}" for value in part["accuracy_per_exit"])
         gated = part["at_half_the_flops"]
         print(f"{name:<24}{cells}   {gated['accuracy']:.4f} (cost {gated['cost']:.3f})")

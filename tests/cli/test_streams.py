@@ -92,12 +92,12 @@ def test_a_bug_shows_its_traceback_and_asks_for_a_report(capsys):
     assert stderr.splitlines()[-1] == "hint: please report it, with the lines above."
 
 
-def test_out_of_memory_is_a_resource_error(capsys):
+def test_out_of_memory_is_a_resource_error(capfd):
     def greedy():
         raise MemoryError
 
     assert guarded(greedy, ["--json"]) == 8
-    assert json.loads(capsys.readouterr().out)["error"]["code"] == "resource.memory"
+    assert json.loads(capfd.readouterr().out)["error"]["code"] == "resource.memory"
 
 
 def test_a_closed_pipe_is_silent(made):
