@@ -27,6 +27,7 @@ from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.errors import InputError, ModelError
 from edgeexit.model_card import model_card
 from edgeexit.provenance import provenance_of
+from edgeexit.samples import random_inputs
 from edgeexit.targets.device import Device, load_device
 
 if TYPE_CHECKING:
@@ -349,8 +350,6 @@ def _batches(data: Dataset, size: int, most: int) -> Iterator[dict[str, npt.NDAr
 
 def _parity_inputs(manifest: Manifest, data: Dataset | None) -> dict[str, npt.NDArray[Any]]:
     """Return real inputs where there are some, else random ones."""
-    from edgeexit.graph.axes import random_inputs
-
     if data is not None:
         return _first(data.inputs, _PARITY_SAMPLES)
     return random_inputs(manifest.inputs, 32)

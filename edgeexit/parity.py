@@ -20,6 +20,7 @@ from edgeexit.errors import BundleError, TargetError
 from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
+from edgeexit.samples import random_inputs
 from edgeexit.targets.device import device_names
 
 Inputs = Mapping[str, npt.NDArray[Any]]
@@ -30,6 +31,9 @@ _CHUNK = 64
 
 _SINGLES = 64
 """Samples that are compared one by one."""
+
+_RANDOM = 16
+"""Random samples that are compared one by one."""
 
 TOLERANCES = {"f32": 1e-3, "bf16": 0.5, "fp16": 0.1, "int8": 0.5}
 """Largest difference of golden logits that ``verify`` accepts, by precision, as a fraction of the
@@ -61,6 +65,7 @@ class EngineParity:
         device: The device file that was used.
         engine: The engine and its version.
         static_batch: Exits at batch 1, engines compiled for it.
+        random: The same on random inputs.
         dynamic_batch: Exits in batches, where the model allows them.
         exits_taken: Largest logit difference when samples leave at all exits in turn, from the
             whole graph's logits at the exit taken.
@@ -69,6 +74,7 @@ class EngineParity:
     device: str
     engine: str
     static_batch: tuple[ExitParity, ...]
+    random: tuple[ExitParity, ...]
     dynamic_batch: tuple[ExitParity, ...]
     exits_taken: float
 
@@ -174,6 +180,8 @@ def _check_engine(
         count = len(next(iter(inputs.values())))
         ones = _chunks(inputs, min(count, _SINGLES), 1)
         names = [stage.exit.name for stage in bundle.manifest.stages]
+        noise = _chunks(random_inputs(bundle.manifest.inputs, _RANDOM), _RANDOM, 1)
+        random = compare_logits(names, *_run_both(runtime, noise, batch=1))
         logits, whole = _run_both(runtime, ones, batch=1)
         static = compare_logits(names, logits, whole)
         dynamic: tuple[ExitParity, ...] = ()
@@ -183,8 +191,8 @@ def _check_engine(
             logits, whole = _run_both(runtime, _chunks(inputs, count, size), batch=None)
             dynamic = compare_logits(names, logits, whole)
         taken = _exits_taken(runtime, inputs, whole)
-        report = EngineParity(str(device), runtime.machine.info.engine, static, dynamic, taken)
-        return report, logits
+        engine = runtime.machine.info.engine
+        return EngineParity(str(device), engine, static, random, dynamic, taken), logits
 
 
 def _run_both(

@@ -87,7 +87,7 @@ def _require_parity(report: ParityReport, golden: Golden, precision: str) -> Non
 
 
 def _worst(engine: EngineParity) -> float:
-    exits = (*engine.static_batch, *engine.dynamic_batch)
+    exits = (*engine.static_batch, *engine.random, *engine.dynamic_batch)
     return float(np.max([engine.exits_taken, *(found.max_abs_difference for found in exits)]))
 
 

@@ -19,13 +19,11 @@ import onnxruntime as ort
 
 from edgeexit.bundle.specs import BATCH, Compaction, Dim, TensorSpec, dim_symbol
 from edgeexit.errors import ModelError
+from edgeexit.samples import DEFAULT_LENGTH, random_array
 
 Inputs = dict[str, npt.NDArray[Any]]
 
 _BATCHES = (2, 3, 5)
-_LENGTH = 16
-"""Size of a dynamic axis other than the batch, where no samples tell it."""
-
 _MIXING_TOLERANCE = 1e-2
 """Relative difference of a row after reordering above which samples must have mixed."""
 
@@ -99,35 +97,12 @@ def measure_axes(
     return MeasuredAxes(specs, compaction, base)
 
 
-def random_inputs(specs: Sequence[TensorSpec], count: int, seed: int = 0) -> Inputs:
-    """Return ``count`` random samples; dynamic axes other than the batch get 16."""
-    symbols = {s for spec in specs for d in spec.shape if (s := dim_symbol(d))}
-    dims = {s: count if s == BATCH else _LENGTH for s in symbols}
-    made = {spec.name: _random(spec, spec.resolve(dims), seed) for spec in specs}
-    if BATCH in symbols:
-        return made
-    return {
-        spec.name: np.concatenate([_random(spec, spec.resolve(dims), i) for i in range(count)])
-        if spec.batch_axis == 0
-        else made[spec.name]
-        for spec in specs
-    }
-
-
-def _random(spec: TensorSpec, shape: Sequence[int], seed: int) -> npt.NDArray[Any]:
-    """Return normal floats, bytes, or small integers, which are valid as class or token numbers."""
-    random = np.random.default_rng(seed)
-    if np.issubdtype(np.dtype(spec.dtype), np.floating):
-        return random.standard_normal(shape).astype(spec.dtype)
-    return random.integers(0, 256 if spec.dtype == "uint8" else 2, shape).astype(spec.dtype)
-
-
 def _length(symbol: str, specs: Sequence[TensorSpec], samples: Inputs | None) -> int:
     """Return the size that the samples have along a dynamic axis."""
     for spec in specs:
         if samples is not None and spec.name in samples and symbol in spec.shape:
             return int(samples[spec.name].shape[spec.shape.index(symbol)])
-    return _LENGTH
+    return DEFAULT_LENGTH
 
 
 def _lengths(length: int) -> tuple[int, int, int]:
@@ -189,7 +164,7 @@ def _input_maker(
             if samples is not None and spec.name in samples:
                 made[spec.name] = _fit(samples[spec.name], shape)
             else:
-                made[spec.name] = _random(spec, shape, seed=0)
+                made[spec.name] = random_array(spec, shape, seed=0)
         return made
 
     return make

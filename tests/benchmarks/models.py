@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,12 +98,13 @@ def build_bundle(model: Model, precision: str) -> None:
 def without_gates(bundle: Bundle) -> Bundle:
     """Return a copy of a bundle whose stages lack their gates, to tell what the gates cost.
 
-    The copy stands in the cache, shares the weights file by hard links and is not sealed: it is
-    good for measuring alone.
+    The copy stands in the cache and is not sealed: it is good for measuring alone.
     """
     import onnx
 
     folder = cache_folder() / "bare" / bundle.folder.name
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(bundle.folder, folder)
     state = {name for stage in bundle.manifest.stages if stage.gate for name in stage.gate.state}
     stages = tuple(
         dataclasses.replace(
@@ -113,17 +115,10 @@ def without_gates(bundle: Bundle) -> Bundle:
         )
         for stage in bundle.manifest.stages
     )
-    for entry in bundle.manifest.files:
-        copy = folder / entry.path
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.unlink(missing_ok=True)
-        copy.hardlink_to(bundle.folder / entry.path)
     for stage in stages:
         graph = onnx.load(str(bundle.file(stage.file)), load_external_data=False)
         _keep(graph.graph, {spec.name for spec in stage.fed}, {s.name for s in stage.produced})
-        path = folder / stage.file
-        path.unlink()
-        onnx.save(graph, str(path))
+        onnx.save(graph, str(folder / stage.file))
     return Bundle(folder, dataclasses.replace(bundle.manifest, stages=stages), bundle.digest)
 
 

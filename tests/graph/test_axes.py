@@ -10,8 +10,9 @@ import pytest
 
 from edgeexit.bundle.specs import TensorSpec
 from edgeexit.errors import ModelError
-from edgeexit.graph.axes import MeasuredAxes, describe_input, measure_axes, random_inputs
+from edgeexit.graph.axes import MeasuredAxes, describe_input, measure_axes
 from edgeexit.graph.partition import partition
+from edgeexit.samples import random_inputs
 from tests.graph.slicing import model_of
 
 RANDOM = np.random.default_rng(11)
