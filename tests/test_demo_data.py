@@ -42,7 +42,7 @@ def logits() -> np.ndarray:
     return np.concatenate(chunks, axis=1)
 
 
-@pytest.mark.parametrize(("path", "count"), zip(SETS, (4_000, 5_000), strict=True))
+@pytest.mark.parametrize(("path", "count"), [(SETS[0], 4_000), (SETS[1], 5_000)])
 def test_a_set_has_balanced_uint8_images_and_int64_labels(path: Path, count: int) -> None:
     with np.load(path, allow_pickle=False) as arrays:
         assert sorted(arrays) == [demo.INPUT, "y"]
@@ -97,7 +97,7 @@ def test_the_model_reaches_the_accuracy_of_the_recipe(
         measured = (logits.argmax(-1) == arrays["y"]).mean(axis=1)
     written = recipe["figures"]["decoupled"]["shipped_test"]["accuracy_per_exit"]
     np.testing.assert_allclose(measured, written, atol=2 / 5_000)
-    assert measured[-1] >= 0.88
+    assert measured.min() >= 0.86
 
 
 def test_the_first_exit_costs_about_a_quarter(recipe: dict[str, Any]) -> None:

@@ -157,7 +157,8 @@ def test_every_file_is_python_3_10_and_says_what_it_holds(path):
 
 
 def test_python_3_10_itself_compiles_every_file(tmp_path):
-    places = [shutil.which("python3.10"), *Path.home().glob(".pyenv/versions/3.10.*/bin/python3.10")]
+    pyenv = Path.home() / ".pyenv" / "versions"
+    places = [shutil.which("python3.10"), *pyenv.glob("3.10.*/bin/python3.10")]
     works = [p for p in places if p and not run(p, "-V", cwd=tmp_path, check=False).returncode]
     if not works:
         pytest.skip("no Python 3.10 here")

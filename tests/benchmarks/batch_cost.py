@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeexit import demo
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
 from tests.benchmarks.calibrated import (
     BUDGET,
+    demo_data,
     demo_shares,
-    evaluation_data,
     open_demo,
     spread_exits,
     tilt,
@@ -41,8 +42,8 @@ def run(effort: Effort) -> Iterator[Row]:
     """Yield the ratios on the demo and on the ViT-S/16."""
     for device, precision in (("x86", "f32"), ("x86", "int8"), ("cpu", "f32")):
         effort.tell(f"batch {BATCH}: demo {device} {precision}")
-        with open_demo(precision, device, effort.tell, max_batch=BATCH) as runtime:
-            images = evaluation_data(runtime.bundle).inputs["image"][:BATCH]
+        with open_demo(precision, device, effort, max_batch=BATCH) as runtime:
+            images = demo_data(demo.evaluation_path(), effort)["image"][:BATCH]
             exits = runtime(images).exits
             yield from _rows(runtime, images, exits, lambda: runtime(images), effort)
     for device, precision in (("x86", "f32"), ("x86", "int8")):
@@ -51,8 +52,8 @@ def run(effort: Effort) -> Iterator[Row]:
         effort.tell(f"batch {BATCH}: vit {device} {precision}")
         bundle = open_bundle(VIT, precision, effort.tell)
         with Runtime(bundle, target=device, exits=False, max_batch=BATCH) as runtime:
-            shares = tilt(demo_shares("f32", "x86", effort.tell), runtime.plan.costs, BUDGET)
-            forced = spread_exits(shares, BATCH)
+            shares = tilt(demo_shares(effort), runtime.plan.costs, BUDGET)
+            forced = spread_exits(shares, 1, BATCH)
             images = VIT.random_inputs(BATCH)
             yield from _rows(
                 runtime, images, forced, lambda: runtime.run_to(images, forced), effort

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeexit import demo
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
 from tests.benchmarks.calibrated import (
     BUDGET,
+    demo_data,
     demo_shares,
-    evaluation_data,
     open_demo,
     spread_exits,
     tilt,
@@ -53,8 +54,8 @@ def run(effort: Effort) -> Iterator[Row]:
 
 
 def _demo(device: str, precision: str, effort: Effort) -> Row:
-    with open_demo(precision, device, effort.tell) as runtime:
-        images = evaluation_data(runtime.bundle).inputs["image"]
+    with open_demo(precision, device, effort) as runtime:
+        images = demo_data(demo.evaluation_path(), effort)["image"]
         count = 60 if effort.quick else 1200
         rows = np.random.default_rng(0).integers(0, len(images), count)
         samples = [images[row : row + 1] for row in rows]
@@ -69,11 +70,9 @@ def _demo(device: str, precision: str, effort: Effort) -> Row:
 def _vit(device: str, precision: str, effort: Effort) -> Row:
     bundle = open_bundle(VIT, precision, effort.tell)
     with Runtime(bundle, target=device, exits=False) as runtime:
-        shares = tilt(demo_shares("f32", "x86", effort.tell), runtime.plan.costs, BUDGET)
+        shares = tilt(demo_shares(effort), runtime.plan.costs, BUDGET)
         count = BLOCK if effort.quick else 6 * BLOCK
-        exits = np.concatenate(
-            [spread_exits(shares, BLOCK, seed) for seed in range(count // BLOCK)]
-        )
+        exits = spread_exits(shares, count // BLOCK, BLOCK)
         pool = VIT.random_inputs(4)
         samples = [pool[i % 4 : i % 4 + 1] for i in range(count)]
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeexit import demo
-from edgeexit.bundle.bundle import Bundle
 from edgeexit.calibrate.calibrate import calibrate_exits
-from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.runtime.runtime import Runtime
 from tests.benchmarks.folders import cache_folder
-from tests.benchmarks.models import DEMO, Tell, open_bundle
+from tests.benchmarks.models import DEMO, open_bundle
+from tests.benchmarks.rows import Effort
 
 BUDGET = 0.5
 """Mean FLOPs a sample, as a fraction of the static model's."""
@@ -23,35 +23,47 @@ BUDGET = 0.5
 _HALVINGS = 80
 
 
-@lru_cache
-def evaluation_data(bundle: Bundle) -> Dataset:
-    """Return the demo's test set, as the bundle's inputs."""
-    return load_dataset(demo.evaluation_path(), inputs=bundle.manifest.inputs)
+_QUICK_SAMPLES = 500
+"""Samples of a data set that a quick run looks at."""
+
+_SHARES_OF = ("f32", "x86")
+"""The configuration of the demo whose shares other models are forced to."""
 
 
 @lru_cache
-def demo_exits(precision: str, device: str, tell: Tell) -> Path:
+def demo_data(path: Path, effort: Effort) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of one of the demo's data sets: ``image`` and the labels ``y``."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {"image": file["image"], "y": file["y"]}
+    return {name: array[:_QUICK_SAMPLES] if effort.quick else array
+            for name, array in arrays.items()}  # fmt: skip
+
+
+@lru_cache
+def demo_exits(precision: str, device: str, effort: Effort) -> Path:
     """Calibrate the demo model on its calibration set; return the file of its exits."""
-    tell(f"calibrating the demo: {device} {precision}")
-    bundle = open_bundle(DEMO, precision, tell)
+    effort.tell(f"calibrating the demo: {device} {precision}")
+    bundle = open_bundle(DEMO, precision, effort.tell)
     file = cache_folder() / f"exits-{precision}-{device}.json"
-    calibrate_exits(bundle, demo.calibration_path(), BUDGET, target=device, output=file)
+    data = demo_data(demo.calibration_path(), effort)
+    calibrate_exits(bundle, data, BUDGET, target=device, output=file)
     return file
 
 
-def open_demo(precision: str, device: str, tell: Tell, *, max_batch: int | None = None) -> Runtime:
+def open_demo(
+    precision: str, device: str, effort: Effort, *, max_batch: int | None = None
+) -> Runtime:
     """Open the demo model at the budget, calibrated on this device in this precision."""
-    bundle = open_bundle(DEMO, precision, tell)
-    exits = demo_exits(precision, device, tell)
+    bundle = open_bundle(DEMO, precision, effort.tell)
+    exits = demo_exits(precision, device, effort)
     return Runtime(bundle, BUDGET, target=device, exits=exits, max_batch=max_batch)
 
 
 @lru_cache
-def demo_shares(precision: str, device: str, tell: Tell) -> tuple[float, ...]:
+def demo_shares(effort: Effort) -> tuple[float, ...]:
     """Return which fraction of the calibration set leaves at each exit at the budget."""
-    with open_demo(precision, device, tell) as runtime:
-        data = load_dataset(demo.calibration_path(), inputs=runtime.bundle.manifest.inputs)
-        exits = runtime(data.inputs).exits
+    with open_demo(*_SHARES_OF, effort) as runtime:
+        exits = runtime(demo_data(demo.calibration_path(), effort)["image"]).exits
     return tuple(np.bincount(exits - 1, minlength=runtime.plan.exits) / len(exits))
 
 
@@ -73,8 +85,13 @@ def tilt(shares: Sequence[float], costs: Sequence[float], mean: float) -> npt.ND
     return tilted(low)
 
 
-def spread_exits(shares: npt.NDArray[np.float64], count: int, seed: int = 0) -> npt.NDArray[np.intp]:
-    """Return ``(count,)`` exits from 1, shuffled, as near to the shares as whole numbers allow."""
+def spread_exits(shares: npt.NDArray[np.float64], blocks: int, size: int) -> npt.NDArray[np.intp]:
+    """Return ``(blocks * size,)`` exits from 1, as near to the shares as whole numbers allow.
+
+    Every block holds about the same mix, in random order.
+    """
+    count = blocks * size
     edges = np.rint(np.cumsum(shares) * count).astype(np.intp)
-    exits = np.searchsorted(edges, np.arange(count), side="right") + 1
-    return np.random.default_rng(seed).permutation(exits)
+    exits = np.searchsorted(edges, np.arange(count), side="right").astype(np.intp) + 1
+    order = np.random.default_rng(0)
+    return np.concatenate([order.permutation(exits[start::blocks]) for start in range(blocks)])

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from edgeexit import demo
 from edgeexit.runtime.result import AllExits, Result
-from tests.benchmarks.calibrated import BUDGET, evaluation_data, open_demo
+from tests.benchmarks.calibrated import BUDGET, demo_data, open_demo
 from tests.benchmarks.models import DEMO, open_bundle
 from tests.benchmarks.rows import Effort, Row
 
@@ -64,11 +65,9 @@ def run(effort: Effort) -> Iterator[Row]:
 def _answers(
     precision: str, device: str, effort: Effort
 ) -> tuple[AllExits, Result, npt.NDArray[np.int64]]:
-    with open_demo(precision, device, effort.tell) as runtime:
-        data = evaluation_data(runtime.bundle)
-        assert data.labels is not None
-        inputs, labels = data.inputs, data.labels
-        return runtime.all_exits(inputs), runtime(inputs), labels
+    with open_demo(precision, device, effort) as runtime:
+        data = demo_data(demo.evaluation_path(), effort)
+        return runtime.all_exits(data["image"]), runtime(data["image"]), data["y"]
 
 
 def _accuracy(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:

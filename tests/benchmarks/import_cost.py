@@ -14,7 +14,8 @@ from tests.benchmarks.rows import Effort, Row
 TITLE = "Import"
 NOTE = (
     "Import statements in fresh processes, in turn; the difference to `import numpy`, `median "
-    "[95 % interval], of minima`. The last row opens a bundle and answers an input on each engine."
+    "[95 % interval], of minima`. `import edgeexit` loads its parts when first used, numpy with them: "
+    "the second row loads what running a bundle takes. The last row opens a bundle and answers an input on each engine."
 )
 
 LIMIT_MS = 60.0
@@ -64,8 +65,8 @@ def run(effort: Effort) -> Iterator[Row]:
             text,
             {"median_ms": above.median, "of_minima_ms": above.of_minima, "rounds": rounds},
             same=f"{same.median:.1f} [{same.low:.1f}, {same.high:.1f}], {same.of_minima:.1f} ms",
-            wanted=f"≤ {LIMIT_MS:g} ms",
-            met=above.median <= LIMIT_MS,
+            wanted=f"≤ {LIMIT_MS:g} ms" if name == "edgeexit" else None,
+            met=above.median <= LIMIT_MS if name == "edgeexit" else None,
         )
     found = ask(_ANSWER, str(open_bundle(TINY, "f32", effort.tell).folder), *FORBIDDEN)
     yield Row(

@@ -11,13 +11,13 @@ from onnx import TensorProto, helper, numpy_helper
 INPUTS, HIDDEN, CLASSES, SAMPLES = 8, 16, 4, 800
 
 
-def write_model(path: Path, *, widths=(CLASSES, CLASSES, CLASSES)) -> Path:
+def write_model(path: Path, *, widths=(CLASSES, CLASSES, CLASSES), hidden=HIDDEN) -> Path:
     """Write a perceptron with an exit after each hidden layer; one class count an exit."""
     rng = np.random.default_rng(0)
     nodes, weights, outputs, value = [], [], [], "x"
     for number, classes in enumerate(widths, start=1):
-        rows = INPUTS if number == 1 else HIDDEN
-        for name, shape in ((f"w{number}", (rows, HIDDEN)), (f"h{number}", (HIDDEN, classes))):
+        rows = INPUTS if number == 1 else hidden
+        for name, shape in ((f"w{number}", (rows, hidden)), (f"h{number}", (hidden, classes))):
             array = rng.normal(size=shape).astype(np.float32) / np.float32(np.sqrt(shape[0]))
             weights.append(numpy_helper.from_array(array, name))
         nodes += [
