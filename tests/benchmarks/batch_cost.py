@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def run(effort: Effort) -> Iterator[Row]:
         with open_demo(precision, device, effort, max_batch=BATCH) as runtime:
             images = demo_data(demo.evaluation_path(), effort)["image"][:BATCH]
             exits = runtime(images).exits
-            yield from _rows(runtime, images, exits, lambda: runtime(images), effort)
+            yield from _rows(runtime, images, exits, partial(runtime, images), effort)
     for device, precision in (("x86", "f32"), ("x86", "int8")):
         if effort.quick:
             return
@@ -56,7 +57,7 @@ def run(effort: Effort) -> Iterator[Row]:
             forced = spread_exits(shares, 1, BATCH)
             images = VIT.random_inputs(BATCH)
             yield from _rows(
-                runtime, images, forced, lambda: runtime.run_to(images, forced), effort
+                runtime, images, forced, partial(runtime.run_to, images, forced), effort
             )
 
 

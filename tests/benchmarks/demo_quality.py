@@ -47,10 +47,10 @@ def run(effort: Effort) -> Iterator[Row]:
         where = "cpu f32" if name == "cpu" else f"x86 {name}"
         yield _budget_row(where, result, labels)
     for number in range(len(costs)):
-        pair = [_accuracy(exits[name].logits[number], labels) for name in ("f32", "int8")]
-        yield _loss_row(f"exit {number + 1}", *pair, len(labels))
-    pair = [float((results[name].labels == labels).mean()) for name in ("f32", "int8")]
-    yield _loss_row(f"budget {BUDGET}", *pair, len(labels))
+        pair = {name: _accuracy(found.logits[number], labels) for name, found in exits.items()}
+        yield _loss_row(f"exit {number + 1}", pair["f32"], pair["int8"], len(labels))
+    pair = {name: float((result.labels == labels).mean()) for name, result in results.items()}
+    yield _loss_row(f"budget {BUDGET}", pair["f32"], pair["int8"], len(labels))
     moved = float((results["f32"].exits != results["int8"].exits).mean())
     yield Row(
         "demo.exit-flips",

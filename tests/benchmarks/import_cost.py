@@ -14,8 +14,9 @@ from tests.benchmarks.rows import Effort, Row
 TITLE = "Import"
 NOTE = (
     "Import statements in fresh processes, in turn; the difference to `import numpy`, `median "
-    "[95 % interval], of minima`. `import edgeexit` loads its parts when first used, numpy with them: "
-    "the second row loads what running a bundle takes. The last row opens a bundle and answers an input on each engine."
+    "[95 % interval], of minima`. `import edgeexit` loads its parts when first used, "
+    "numpy with them: the second row loads what running a bundle takes. The last row opens a "
+    "bundle and answers an input on each engine."
 )
 
 LIMIT_MS = 60.0

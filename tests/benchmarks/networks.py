@@ -131,7 +131,8 @@ class Residual(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Return the feature maps after both convolutions."""
         inner = self.second(self.first(maps).relu())
-        return (inner + self.shortcut(maps)).relu()
+        summed: Tensor = (inner + self.shortcut(maps)).relu()
+        return summed
 
 
 class SmallCnn(nn.Module):

@@ -22,7 +22,7 @@ def run(effort: Effort) -> Iterator[Row]:
     """Yield a row a model, precision, device and shape mode."""
     for model in (DEMO, CNN, VIT):
         for precision in PRECISIONS:
-            report = open_bundle(model, precision, effort.tell).parity()
+            report: Any = open_bundle(model, precision, effort.tell).parity()
             for engine in report["engines"]:
                 for mode, words in (("static", "batch 1"), ("dynamic", "batches")):
                     exits = engine[f"{mode}_batch"]

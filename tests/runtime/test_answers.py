@@ -129,11 +129,11 @@ def test_survivors_run_in_the_smallest_bucket_that_holds_them(runtime):
     with runtime.profile() as profile:
         runtime.run_to(make_inputs(32), exits)
     summary = profile.summary()
-    assert [stage.slots for stage in summary.stages] == [32, 32, 8]
+    assert [stage.slots for stage in summary.stages] == [32, 24, 6]
     exits[:16] = 1
     with runtime.profile() as profile:
         runtime.run_to(make_inputs(32), exits)
-    assert [stage.slots for stage in profile.summary().stages] == [32, 16, 8]
+    assert [stage.slots for stage in profile.summary().stages] == [32, 16, 6]
     np.testing.assert_array_equal(profile.summary().exits, [16, 11, 5])
 
 

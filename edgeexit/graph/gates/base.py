@@ -32,10 +32,20 @@ class GraphBuilder:
         op_type: str,
         *inputs: ir.Value,
         name: str | None = None,
-        outputs: int = 1,
         **attributes: int | str | Sequence[int],
     ) -> ir.Value:
-        """Append a node and return its first output."""
+        """Append a node and return its only output, under ``name`` if given."""
+        return self.ops(op_type, *inputs, outputs=1, name=name, **attributes)[0]
+
+    def ops(
+        self,
+        op_type: str,
+        *inputs: ir.Value,
+        outputs: int,
+        name: str | None = None,
+        **attributes: int | str | Sequence[int],
+    ) -> Sequence[ir.Value]:
+        """Append a node and return its outputs; ``name`` is the first one's, if given."""
         self._count += 1
         label = f"{self._prefix}{op_type}_{self._count}"
         names = [name or label, *(f"{label}.{index}" for index in range(1, outputs))]
@@ -48,7 +58,7 @@ class GraphBuilder:
             name=f"{label}.node",
         )
         self._graph.append(node)
-        return node.outputs[0]
+        return node.outputs
 
     def constant(self, value: float | Sequence[float] | Sequence[int], dtype: str) -> ir.Value:
         """Append a constant tensor."""
