@@ -42,8 +42,8 @@ def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
         "",
     ]
     for engine in parity["engines"]:
-        largest = max(e["max_abs_difference"] for e in engine["static_batch"])
-        flips = sum(e["flips"] for e in engine["static_batch"])
+        largest = max(e["max_abs_difference"] for e in engine["batch_1"])
+        flips = sum(e["flips"] for e in engine["batch_1"])
         lines.append(
             f"- {engine['engine']}: stages against the whole graph differ by at most "
             f"{largest:.3g}, {flips} flips of the top class."

@@ -64,18 +64,19 @@ class EngineParity:
     Attributes:
         device: The device file that was used.
         engine: The engine and its version.
-        static_batch: Exits at batch 1, engines compiled for it.
+        batch_1: Exits at batch 1, engines compiled for it.
         random: The same on random inputs.
-        dynamic_batch: Exits in batches, where the model allows them.
+        batches: Exits in batches, where the model allows them; in the shape mode that the
+            device file gives to batches.
         exits_taken: Largest logit difference when samples leave at all exits in turn, from the
             whole graph's logits at the exit taken.
     """
 
     device: str
     engine: str
-    static_batch: tuple[ExitParity, ...]
+    batch_1: tuple[ExitParity, ...]
     random: tuple[ExitParity, ...]
-    dynamic_batch: tuple[ExitParity, ...]
+    batches: tuple[ExitParity, ...]
     exits_taken: float
 
 
@@ -188,7 +189,8 @@ def _check_engine(
         if bundle.manifest.compaction.allowed:
             # Whole buckets only: at other sizes the runtime pads, and engines pick other kernels.
             size = max(bucket for bucket in runtime.machine.buckets if bucket <= count)
-            logits, whole = _run_both(runtime, _chunks(inputs, count, size), batch=None)
+            batch = size if runtime.machine.static_batches else None
+            logits, whole = _run_both(runtime, _chunks(inputs, count, size), batch=batch)
             dynamic = compare_logits(names, logits, whole)
         taken = _exits_taken(runtime, inputs, whole)
         engine = runtime.machine.info.engine

@@ -40,6 +40,8 @@ class Device:
         threads: Threads an inference; 0 leaves the choice to the engine.
         batch_buckets: Batch sizes that the runtime prepares, ascending, from 1.
         int8_compute: Type of what stays float at precision ``int8``: ``auto``, ``f32``, ``bf16``.
+        static_batches: Precisions at which every batch bucket gets engines of its own, compiled
+            for its size: faster where the engine is slow at dynamic sizes, for more memory.
         settings: Engine-specific settings.
     """
 
@@ -51,6 +53,7 @@ class Device:
     threads: int
     batch_buckets: tuple[int, ...]
     int8_compute: str = "auto"
+    static_batches: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def options(
@@ -127,7 +130,7 @@ def _parse(text: str, source: str) -> Device:
     except tomllib.TOMLDecodeError as error:
         raise _bad(source, f"it is no TOML ({error})") from error
     unknown = sorted(table.keys() - _CHECKS.keys())
-    missing = sorted(_CHECKS.keys() - table.keys() - {"int8_compute", "settings"})
+    missing = sorted(_CHECKS.keys() - table.keys() - _OPTIONAL)
     if unknown:
         raise _bad(source, f"unknown key {unknown[0]!r}; the keys are {', '.join(_CHECKS)}")
     if missing:
@@ -138,8 +141,8 @@ def _parse(text: str, source: str) -> Device:
             raise _bad(source, f"{key} = {value!r} is not {right}")
     if table["default_precision"] not in table["precisions"]:
         raise _bad(source, "default_precision is not among precisions")
-    for key in ("precisions", "batch_buckets"):
-        table[key] = tuple(table[key])
+    for key in ("precisions", "batch_buckets", "static_batches"):
+        table[key] = tuple(table.get(key, ()))
     return Device(**table)
 
 
@@ -179,5 +182,11 @@ _CHECKS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "threads": (_is_count, "a whole number from 0 (0: the engine's choice)"),
     "batch_buckets": (_are_buckets, "an ascending list of whole numbers from 1"),
     "int8_compute": (lambda value: value in INT8_COMPUTE, f"one of {', '.join(INT8_COMPUTE)}"),
+    "static_batches": (
+        lambda value: value == [] or _are_precisions(value),
+        f"a list of some of {', '.join(PRECISIONS)}, each once",
+    ),
     "settings": (lambda value: isinstance(value, dict), "a table"),
 }
+
+_OPTIONAL = frozenset({"int8_compute", "static_batches", "settings"})

@@ -87,7 +87,7 @@ def test_boundaries_and_parity(compiled: tuple[Case, Bundle]) -> None:
     # An engine that dies of a model takes a child process with it, not the compiler.
     assert checked == {"cpu", "x86"} or "was killed by SIG" in parity["skipped"]["x86"]
     for engine in parity["engines"]:
-        for found in engine["static_batch"] + engine["random"] + engine["dynamic_batch"]:
+        for found in engine["batch_1"] + engine["random"] + engine["batches"]:
             assert found["max_abs_difference"] < 1e-5, (engine["device"], found)
             assert found["flips"] == 0
         assert engine["exits_taken"] < 1e-5

@@ -110,7 +110,7 @@ def parity_lines(parity: Mapping[str, Any]) -> list[str]:
     """Return what a parity report (``parity.json``) says, a line a comparison."""
     lines = [f"parity on {parity['samples']} {parity['inputs']} inputs:"]
     for engine in parity["engines"]:
-        exits = [*engine["static_batch"], *engine["random"], *engine["dynamic_batch"]]
+        exits = [*engine["batch_1"], *engine["random"], *engine["batches"]]
         same = "bit-identical to" if all(found["identical"] for found in exits) else "against"
         lines.append(f"  {engine['device']}: stages {same} the whole model{_largest(exits)}")
     compared = parity.get("int8_vs_float")

@@ -87,7 +87,7 @@ def _require_parity(report: ParityReport, golden: Golden, precision: str) -> Non
 
 
 def _worst(engine: EngineParity) -> float:
-    exits = (*engine.static_batch, *engine.random, *engine.dynamic_batch)
+    exits = (*engine.batch_1, *engine.random, *engine.batches)
     return float(np.max([engine.exits_taken, *(found.max_abs_difference for found in exits)]))
 
 
@@ -96,9 +96,9 @@ def _table(report: ParityReport) -> Table:
         (
             engine.device,
             engine.engine,
-            "yes" if all(found.identical for found in engine.static_batch) else "no",
+            "yes" if all(found.identical for found in engine.batch_1) else "no",
             f"{_worst(engine):.3g}",
-            str(sum(found.flips for found in (*engine.static_batch, *engine.dynamic_batch))),
+            str(sum(found.flips for found in (*engine.batch_1, *engine.batches))),
         )
         for engine in report.engines
     ]

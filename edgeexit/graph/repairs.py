@@ -34,6 +34,7 @@ def repair_quantization(model: ir.Model) -> None:
     signed_weights(model.graph)
     remove_duplicate_pairs(model.graph)
     remove_half_pairs(model.graph)
+    square_by_power(model.graph)
     common.RemoveUnusedNodesPass()(model)
     infer_shapes(model)
 
@@ -146,6 +147,25 @@ def remove_half_pairs(graph: ir.Graph) -> None:
         if source is not None and readers and all(_is_half_quantized(r) for r in readers):
             node.outputs[0].replace_all_uses_with(source)
             graph.remove(node, safe=True)
+
+
+def square_by_power(graph: ir.Graph) -> None:
+    """Write ``x * x`` behind a matrix product as ``x ** 2``, and ``x + x`` as ``x * 2``.
+
+    OpenVINO 2026.4.1 applies the scale of an int8 MatMul of two activations twice where both
+    operands of the operation behind it are its output: wrong logits without a word.
+    """
+    for node in list(graph):
+        if node.op_type not in ("Mul", "Add") or node.inputs[0] is not node.inputs[1]:
+            continue
+        producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if producer is None or producer.op_type not in PRODUCTS:
+            continue
+        dtype = node.inputs[0].dtype if node.inputs[0] is not None else None
+        two = np.asarray(2.0, dtype=np.float32 if dtype is None else dtype.numpy())
+        constant = add_constant(graph, f"{node.outputs[0].name}.two", two)
+        node.op_type = "Pow" if node.op_type == "Mul" else "Mul"
+        node.replace_input_with(1, constant)
 
 
 def _is_half_quantized(node: ir.Node) -> bool:

@@ -1,4 +1,4 @@
-"""The compiled stages of one bundle: one static set for single samples, one for batches."""
+"""The compiled stages of one bundle: a static set for single samples, one or more for batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class EngineSet:
     """Opens engines and makes lanes of them; threads may share it.
 
     Each compiled stage holds weights of its own, so the engines for batches are opened when the
-    first batch comes, and never where none does.
+    first batch comes, and never where none does. Where the device file gives every bucket
+    engines of its own, those of a bucket are opened when it is first needed.
 
     Args:
         machine: What to open them with.
@@ -41,7 +42,9 @@ class EngineSet:
         # Reentrant: the first lane of a size warms itself under the lock.
         self._lock = threading.RLock()
         self._warm: set[tuple[int, tuple[int, ...]]] = set()
-        self._batches: tuple[Engine, ...] | None = None
+        # By batch size, or under 0 where one set takes every size.
+        self._batches: dict[int, tuple[Engine, ...]] = {}
+        self._widest = 1
         self._single = self._open({BATCH: 1})
 
     def lane(self, bucket: int, symbols: tuple[int, ...]) -> Lane:
@@ -51,8 +54,8 @@ class EngineSet:
         first call of every new size.
         """
         with self._lock:
-            if bucket > 1 and self._batches is None:
-                self._batches = self._open({})
+            if bucket > self._widest and not self._machine.static_batches:
+                self._widest = bucket
                 self._warm_up_to(bucket, symbols)
             lane = self._lane(bucket, symbols)
             if (bucket, symbols) not in self._warm:
@@ -62,17 +65,24 @@ class EngineSet:
     def close(self) -> None:
         """Close all engines; lanes made of them must not be used any more."""
         with self._lock:
-            for engine in self._single + (self._batches or ()):
-                engine.close()
+            for engines in (self._single, *self._batches.values()):
+                for engine in engines:
+                    engine.close()
 
     def _lane(self, bucket: int, symbols: tuple[int, ...]) -> Lane:
-        engines = self._single if bucket == 1 else self._batches
-        assert engines is not None
-        return Lane(self.plan, engines, self.plan.dims(bucket, symbols))
+        return Lane(self.plan, self._engines_of(bucket), self.plan.dims(bucket, symbols))
+
+    def _engines_of(self, bucket: int) -> tuple[Engine, ...]:
+        if bucket == 1:
+            return self._single
+        size = bucket if self._machine.static_batches else 0
+        if size not in self._batches:
+            self._batches[size] = self._open({BATCH: size} if size else {})
+        return self._batches[size]
 
     def _warm_up_to(self, bucket: int, symbols: tuple[int, ...]) -> None:
         for smaller in self.buckets[1:]:
-            if smaller < bucket:
+            if smaller < bucket and (smaller, symbols) not in self._warm:
                 self._warm_lane(self._lane(smaller, symbols), symbols)
 
     def _warm_lane(self, lane: Lane, symbols: tuple[int, ...]) -> None:

@@ -65,6 +65,11 @@ class Machine:
         """Batch sizes of the device file."""
         return self.device.batch_buckets
 
+    @property
+    def static_batches(self) -> bool:
+        """Whether every batch bucket gets engines of its own."""
+        return self.precision in self.device.static_batches
+
     def open(
         self,
         model: Path,

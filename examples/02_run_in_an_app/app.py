@@ -26,8 +26,10 @@ def main() -> None:
             result = runtime(images)
             accuracy = (result.labels == labels).mean()
             shares = np.bincount(result.exits, minlength=5)[1:] / len(images)
-            print(f"budget {budget}: accuracy {accuracy:.3f}, cost {result.cost:.3f}, "
-                  f"exits {np.round(shares, 2)}")
+            print(
+                f"budget {budget}: accuracy {accuracy:.3f}, cost {result.cost:.3f}, "
+                f"exits {np.round(shares, 2)}"
+            )
 
         one = runtime(images[0])  # a single image, no batch axis
         print(f"one image: class {one.labels[0]} at exit {one.exits[0]}")

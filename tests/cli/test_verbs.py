@@ -77,7 +77,7 @@ def test_run_one_array(edgeexit, work):
 def test_verify(edgeexit, work):
     answer = run_json(edgeexit, "verify", "model.eex", "--target", "cpu", "--data", "data.npz")
     (engine,) = answer["parity"]["engines"]
-    assert all(found["identical"] for found in engine["static_batch"])
+    assert all(found["identical"] for found in engine["batch_1"])
     assert answer["parity"]["samples"] == 512
 
 
