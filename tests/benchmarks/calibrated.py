@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit import demo
+from edgeexit.budget import Budget
 from edgeexit.calibrate.calibrate import calibrate_exits
+from edgeexit.runtime.profile import load_or_measure
 from edgeexit.runtime.runtime import Runtime
 from tests.benchmarks.folders import cache_folder
 from tests.benchmarks.models import DEMO, open_bundle
@@ -57,6 +59,18 @@ def open_demo(
     bundle = open_bundle(DEMO, precision, effort.tell)
     exits = demo_exits(precision, device, effort)
     return Runtime(bundle, BUDGET, target=device, exits=exits, max_batch=max_batch)
+
+
+def open_demo_at_half_the_time(precision: str, device: str, effort: Effort) -> Runtime:
+    """Open the demo model at a latency budget: half of the static model's median time here."""
+    bundle = open_bundle(DEMO, precision, effort.tell)
+    with Runtime(bundle, target=device, exits=False) as runtime:
+        table = load_or_measure(runtime).cost_table()
+    budget = Budget(max(BUDGET * table.static, 1.001 * table.per_exit[0]), "latency")
+    file = cache_folder() / f"exits-latency-{precision}-{device}.json"
+    data = demo_data(demo.calibration_path(), effort)
+    calibrate_exits(bundle, data, budget, target=device, output=file)
+    return Runtime(bundle, budget, target=device, exits=file)
 
 
 @lru_cache

@@ -24,8 +24,8 @@ def run(effort: Effort) -> Iterator[Row]:
         for precision in PRECISIONS:
             report: Any = open_bundle(model, precision, effort.tell).parity()
             for engine in report["engines"]:
-                for mode, words in (("static", "batch 1"), ("dynamic", "batches")):
-                    exits = engine[f"{mode}_batch"]
+                for mode, words in (("batch_1", "batch 1"), ("batches", "batches")):
+                    exits = engine[mode]
                     device = engine["device"]
                     yield _row(
                         f"parity.{model.name}.{device}.{precision}.{mode}",
