@@ -13,20 +13,16 @@ import onnxruntime as ort
 from edgeexit.graph.normalize import normalize
 from edgeexit.graph.partition import StagePlan, partition
 from edgeexit.graph.stages import build_stage, build_whole
+from tests.graph.onnx_models import HEADER, text_model
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def model_of(text: str, **initializers: npt.NDArray[Any]) -> ir.Model:
-    """Parse a graph in ONNX text form and normalize it."""
-    header = '<ir_version: 9, opset_import: ["" : 20]>\n'
-    model = ir.from_onnx_text(header + text)
-    for name, array in initializers.items():
-        value = next(v for n in model.graph for v in n.inputs if v is not None and v.name == name)
-        value.const_value = ir.tensor(array, name=name)
-        if value in model.graph.inputs:
-            model.graph.inputs.remove(value)
-        model.graph.register_initializer(value)
+def model_of(text: str, **weights: npt.NDArray[Any]) -> ir.Model:
+    """Parse a graph in ONNX text form and normalize it; its weights may stand among its inputs."""
+    model = text_model(HEADER + text, **weights)
+    inputs = [value for value in model.graph.inputs if value.name not in weights]
+    model.graph.inputs[:] = inputs
     return normalize(model)
 
 
