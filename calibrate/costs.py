@@ -73,11 +73,12 @@ def check_budget(budget: Budget, table: CostTable) -> None:
             code="budget.kind",
         )
     slack = 1e-6 * high.value
+    again = "; edgeexit profile measures again" if budget.kind == "latency" else ""
     if not low.value - slack <= budget.value <= high.value + slack:
         raise BudgetError(
             f"budget {budget} is outside what this model can do: leaving always at the first "
             f"exit costs {low}, always at the last {high}.",
-            hint=f"choose a budget from {low} to {high}.",
+            hint=f"choose a budget from {low} to {high}{again}.",
             code="budget.bounds",
         )
 

@@ -92,9 +92,15 @@ def load_or_measure(runtime: Runtime, seconds: float = MEASURE_SECONDS) -> Devic
         if kept is not None:
             return decode(DeviceProfile, kept, _ENTRY)
     profile = measure_profile(runtime, seconds=seconds)
+    keep_profile(runtime, profile)
+    return profile
+
+
+def keep_profile(runtime: Runtime, profile: DeviceProfile) -> None:
+    """Put a profile into the device's cache in place of an older one, where it can be written."""
+    cache = DeviceCache(runtime.bundle.digest, runtime.machine.fingerprint)
     with contextlib.suppress(ResourceError):
         cache.write_json(_ENTRY, encode(profile))
-    return profile
 
 
 def measure_profile(

@@ -12,7 +12,7 @@ from edgeexit.datasets import Dataset
 from edgeexit.errors import InputError
 from edgeexit.runtime.bench import compare
 from edgeexit.runtime.machine import Machine
-from edgeexit.runtime.profile import load_or_measure, measure_profile
+from edgeexit.runtime.profile import keep_profile, load_or_measure, measure_profile
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.timing import Ratio, TimeStats
 from edgeexit.runtime.whole import WholeModel
@@ -75,6 +75,14 @@ def test_a_profile_is_measured_once_and_kept(toy_bundle, cache):
         store = DeviceCache(toy_bundle.digest, runtime.machine.fingerprint)
         store.write_json("profile", {"fingerprint": 3})
         assert load_or_measure(runtime, seconds=0.01).fingerprint == table.fingerprint
+
+
+def test_a_newer_profile_takes_the_place_of_the_kept_one(toy_bundle, cache):
+    with Runtime(toy_bundle, threads=1) as runtime:
+        first = load_or_measure(runtime, seconds=0.01)
+        second = measure_profile(runtime, seconds=0.01)
+        keep_profile(runtime, second)
+        assert load_or_measure(runtime) == second != first
 
 
 def test_an_unwritable_cache_costs_nothing_but_the_measurement(toy_bundle, tmp_path, monkeypatch):
