@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +65,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         ResourceError: The disk is full, read-only or failing; the old file is untouched.
     """
-    temporary = path.parent / f".edgeexit-{secrets.token_hex(8)}.tmp"
+    temporary = path.parent / f".edgeexit-{os.urandom(8).hex()}.tmp"
     with writing(path):
         _remove_stale(path.parent)
         try:

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +67,7 @@ class BundleWriter:
             try:
                 clear_leftovers(self.output)
                 _check_output(self.output, self._overwrite)
-                name = staging_prefix(self.output) + secrets.token_hex(8)
+                name = staging_prefix(self.output) + os.urandom(8).hex()
                 self.folder = self.output.parent / name
                 self.folder.mkdir()
             except BaseException:
