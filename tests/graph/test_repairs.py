@@ -136,21 +136,22 @@ def test_a_pair_before_a_product_that_stays_float_is_bypassed():
 
 @pytest.mark.parametrize(("operation", "becomes"), [("Mul", "Pow"), ("Add", "Mul")])
 def test_a_product_that_meets_itself_is_right_on_openvino(tmp_path, operation, becomes):
-    """OpenVINO 2026.4.1 is wrong by the int8 scale without the repair."""
+    """OpenVINO 2026.4.1 is wrong by the int8 scales without the repair, at these sizes."""
     openvino = pytest.importorskip("openvino")
-    body = (
-        "lq = QuantizeLinear(x, s, z) ld = DequantizeLinear(lq, s, z) "
-        "t = Transpose <perm=[1,0]> (x) rq = QuantizeLinear(t, s, z) "
-        "rd = DequantizeLinear(rq, s, z) c = MatMul(ld, rd) "
-        f"y = {operation}(c, c)"
-    )
-    model = graph(body, "float[2,2] y", s=np.float32(0.02), z=np.int8(0))
-    x = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
-    expected = run(model, x)
+    text = f"""{HEADER} g (float[b,24,81] l, float[b,81,24] r) => (float[b,24,24] y) {{
+        lq = QuantizeLinear(l, s, z)
+        ld = DequantizeLinear(lq, s, z)
+        rq = QuantizeLinear(r, s, z)
+        rd = DequantizeLinear(rq, s, z)
+        c = MatMul(ld, rd)
+        y = {operation}(c, c)
+    }}"""
+    model = text_model(text, s=np.float32(0.02), z=np.int8(0))
+    inputs = {"l": weight(3, 24, 81), "r": weight(3, 81, 24, seed=1)}
+    expected = ReferenceEvaluator(ir.serde.serialize_model(model)).run(None, inputs)[0]
     repair_quantization(model)
     assert operations(model)[-1] == becomes
-    np.testing.assert_allclose(run(model, x), expected, rtol=1e-6)
     path = tmp_path / "square.onnx"
     ir.save(model, path)
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    np.testing.assert_allclose(compiled({"x": x})[0], expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(compiled(inputs)[0], expected, rtol=1e-3, atol=1e-2)
