@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 help:
 	@echo "make demo      compile, calibrate and run the packaged model (installs no torch)"
 	@echo "make test      ruff, mypy, import contracts and all tests"
-	@echo "make bench     the benchmarks of docs/, written to build/bench/"
+	@echo "make bench     the benchmarks of docs/, written to docs/"
 	@echo "make package   sdist, wheel from the sdist, and the demo from that wheel"
 	@echo "make lint      ruff, mypy and import contracts only"
 

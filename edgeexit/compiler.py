@@ -162,13 +162,13 @@ class _Model:
         from edgeexit.graph.axes import describe_input
 
         specs = tuple(describe_input(value) for value in self.graph.graph.inputs)
-        for spec in specs:
-            if not any(other.batch_axis == 0 for other in specs):
-                raise ModelError(
-                    f"input {spec.name!r} has shape {spec.shape}: the batch is fixed.",
-                    hint="export the model with a dynamic batch axis, or with a batch of 1.",
-                    code="model.batch",
-                )
+        if not any(spec.batch_axis == 0 for spec in specs):
+            shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
+            raise ModelError(
+                f"the batch is fixed: the inputs are {shapes}.",
+                hint="export the model with a dynamic batch axis, or with a batch of 1.",
+                code="model.batch",
+            )
         return specs
 
     @property

@@ -12,10 +12,11 @@ import onnxruntime as ort
 import pytest
 
 import edgeexit
-from edgeexit.bundle.bundle import Bundle
+from edgeexit.bundle.bundle import Bundle, Golden
 from edgeexit.calibrate.calibrate import calibrate_exits
 from edgeexit.compiler import compile_model
 from edgeexit.errors import BundleError, InputError
+from edgeexit.parity import check_golden
 
 pytest.importorskip("torch")
 
@@ -91,6 +92,7 @@ def test_boundaries_and_parity(compiled: tuple[Case, Bundle]) -> None:
             assert found["max_abs_difference"] < 1e-5, (engine["device"], found)
             assert found["flips"] == 0
         assert engine["exits_taken"] < 1e-5
+        assert engine["agrees"], engine["golden"]
 
 
 def test_calibrated_rows_get_the_whole_model_s_answer_at_their_exit(
@@ -147,6 +149,26 @@ def test_patience_on_a_real_bundle(tmp_path: Path) -> None:
         scores = runtime.all_exits(case.inputs).scores
     np.testing.assert_array_equal(scores[0], np.zeros(SAMPLES))
     np.testing.assert_array_equal(scores[1], labels[0] == labels[1])
+
+
+def test_answers_that_differ_from_the_golden_ones_are_refused(tmp_path: Path) -> None:
+    """The golden outputs of one network stand in for those of an engine that computes wrongly."""
+    case = CASES["windows"]
+    bundle = compile_model(
+        "tests.architectures:windows", tmp_path / "windows.eex", input_shape=case.shape
+    )
+    with edgeexit.Runtime(bundle) as runtime:
+        assert all(found.identical for found in check_golden(runtime))
+        golden = bundle.golden()
+        shifted = {
+            name: {key: array + 0.01 * np.abs(array).max() for key, array in tensors.items()}
+            for name, tensors in golden.outputs.items()
+        }
+        bundle.golden = lambda: Golden(golden.inputs, shifted)  # type: ignore[method-assign]
+        with pytest.raises(BundleError, match="computes this model wrongly") as caught:
+            check_golden(runtime)
+    assert caught.value.code == "bundle.golden"
+    assert "--target" in caught.value.hint
 
 
 def test_int8_needs_data_and_an_old_output_survives_a_failure(tmp_path: Path) -> None:

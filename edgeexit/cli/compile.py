@@ -84,7 +84,7 @@ def command(
         manifest_answer(compiled) | {"parity": parity},
         f"compiled {output}: {compiled.manifest.precision} for {compiled.manifest.device}",
         stage_table(compiled.manifest),
-        *parity_lines(parity),
+        *parity_lines(parity, compiled.manifest.precision),
     )
 
 

@@ -106,13 +106,18 @@ def shares(values: Iterable[float]) -> str:
     return "/".join(f"{100 * value:.0f}" for value in values) + " %"
 
 
-def parity_lines(parity: Mapping[str, Any]) -> list[str]:
+def parity_lines(parity: Mapping[str, Any], precision: str) -> list[str]:
     """Return what a parity report (``parity.json``) says, a line a comparison."""
     lines = [f"parity on {parity['samples']} {parity['inputs']} inputs:"]
     for engine in parity["engines"]:
         exits = [*engine["batch_1"], *engine["random"], *engine["batches"]]
         same = "bit-identical to" if all(found["identical"] for found in exits) else "against"
         lines.append(f"  {engine['device']}: stages {same} the whole model{_largest(exits)}")
+        if not engine["agrees"]:
+            lines.append(
+                f"  WARNING: {engine['engine']} answers this model differently from ONNX Runtime, "
+                f"beyond what {precision} explains{_largest(engine['golden'])}"
+            )
     compared = parity.get("int8_vs_float")
     if compared:
         lines.append(f"  int8 against float{_largest(compared['exits'])}")
