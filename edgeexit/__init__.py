@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeexit.bundle.bundle import Bundle
     from edgeexit.calibrate.calibrate import calibrate_exits
     from edgeexit.compiler import compile_model
+    from edgeexit.dmpo.tuning import tune
     from edgeexit.runtime.runtime import Runtime
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "__version__",
     "calibrate_exits",
     "compile_model",
+    "tune",
 ]
 
 _LAZY = {
@@ -48,6 +50,7 @@ _LAZY = {
     "Runtime": "edgeexit.runtime.runtime",
     "calibrate_exits": "edgeexit.calibrate.calibrate",
     "compile_model": "edgeexit.compiler",
+    "tune": "edgeexit.dmpo.tuning",
 }
 
 

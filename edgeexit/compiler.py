@@ -26,9 +26,10 @@ from edgeexit.bundle.writer import BundleWriter
 from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.errors import InputError, ModelError
 from edgeexit.model_card import model_card
-from edgeexit.provenance import provenance_of
+from edgeexit.provenance import provenance_of, provenance_of_tuned
 from edgeexit.samples import random_inputs
 from edgeexit.targets.device import Device, load_device
+from edgeexit.tuned import TunedFolder
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -73,7 +74,8 @@ def compile_model(
     """Compile a multi-exit model into a bundle.
 
     Args:
-        model: A ``.onnx`` file, a ``.pt2`` file, or ``package.module:factory``.
+        model: A ``.onnx`` file, a ``.pt2`` file, ``package.module:factory``, or a folder that
+            ``edgeexit tune`` wrote, which also tells exits, classes, name and data that are None.
         output: Where the bundle is written; an older bundle there is replaced in one step.
         target: A device's name, e.g. ``x86``, or the path of a device file.
         precision: ``f32``, ``bf16``, ``fp16`` or ``int8``; the device's default if None.
@@ -96,11 +98,18 @@ def compile_model(
         ModelError: The model cannot be read, sliced, gated or quantized.
         InputError: An argument or the data is unusable.
         TargetError: The device is unknown, or lacks the precision.
-        BundleError: ``output`` exists and is no bundle.
+        BundleError: ``output`` exists and is no bundle, or a tuned folder is damaged.
         ResourceError: The disk is full.
     """
     device = load_device(target)
     chosen = device.options(precision).precision
+    tuned = TunedFolder.open(model) if Path(model).is_dir() else None
+    if tuned is not None:
+        model, name = tuned.model, name or tuned.record.name
+        exits, classes = exits or tuned.record.exits, classes or tuned.record.classes
+        data = tuned.calibration if data is None else data
+        if chosen == "int8" and quant_data is None:
+            quant_data = tuned.calibration
     if chosen == "int8" and quant_data is None:
         raise InputError(
             "precision int8 needs data to find the ranges of activations.",
@@ -129,7 +138,7 @@ def compile_model(
             manifest,
             name=name or _model_name(model),
             preprocessing=preprocessing,
-            provenance=provenance_of(model),
+            provenance=provenance_of(model) if tuned is None else provenance_of_tuned(tuned),
         )
         report("checking parity", 0.7)
         parity = work.check_parity(manifest, source, real)

@@ -28,7 +28,9 @@ Array = npt.NDArray[Any]
 LABELS, GROUP, CLASSES, SINGLE = "y", "group", "classes", "x"
 """Names with a meaning in a data set; ``x`` is the input of a model with a single input."""
 
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""A source that is called: ``package.module:function``."""
+
 _ROWS_A_CHECK = 4096
 _MAX_CLASSES = 1 << 31
 
@@ -130,8 +132,8 @@ def _read(
         return {name: images, LABELS: labels, CLASSES: np.asarray(names)}
     if path.is_file():
         return _read_file(path)
-    if _FUNCTION.fullmatch(str(source)):
-        return _call(str(source))
+    if FUNCTION.fullmatch(str(source)):
+        return {str(key): np.asarray(value) for key, value in call_function(str(source)).items()}
     raise _error(
         f"{source} does not exist.",
         "data-missing",
@@ -150,7 +152,12 @@ def _read_file(path: Path) -> dict[str, Array]:
         ) from None
 
 
-def _call(source: str) -> dict[str, Array]:
+def call_function(source: str) -> Mapping[Any, Any]:
+    """Return what the function of ``package.module:function`` returns, a mapping.
+
+    Raises:
+        InputError: It cannot be imported, fails, or returns no mapping.
+    """
     module_name, _, name = source.partition(":")
     # As `python -m` does: a module in the working folder is found from an installed command too.
     here = str(Path.cwd())
@@ -170,7 +177,7 @@ def _call(source: str) -> dict[str, Array]:
     if not isinstance(result, Mapping):
         fault = f"{source} returned {type(result).__name__}; a mapping of arrays was expected."
         raise _error(fault, "data-function")
-    return {str(key): np.asarray(value) for key, value in result.items()}
+    return result
 
 
 def _take_classes(found: dict[str, Array]) -> tuple[str, ...] | None:

@@ -17,7 +17,10 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", 
 
 
 def read_image_folder(
-    folder: Path, inputs: Sequence[TensorSpec] | None
+    folder: Path,
+    inputs: Sequence[TensorSpec] | None,
+    *,
+    size: tuple[int, int] | None = None,
 ) -> tuple[str, npt.NDArray[np.uint8], npt.NDArray[np.int64], tuple[str, ...]]:
     """Return the input's name, the images, their labels and the class names.
 
@@ -27,6 +30,8 @@ def read_image_folder(
         folder: The folder of class folders.
         inputs: The model's inputs: a single ``(batch, height, width, channels) uint8`` image; or
             None for an input ``x`` of three channels.
+        size: Height and width that every image is resized to (bilinear); None takes them as they
+            are.
 
     Returns:
         The name, ``(n, height, width, channels) uint8``, ``(n,) int64`` and the class names.
@@ -36,7 +41,7 @@ def read_image_folder(
             cannot be decoded, or sizes differ.
     """
     spec = _image_input(inputs)
-    open_image, mode = _pillow(), _mode(spec)
+    pillow, mode = load_pillow(), _mode(spec)
     classes = tuple(sorted(entry.name for entry in folder.iterdir() if _is_class(entry)))
     files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
     if not files:
@@ -48,7 +53,7 @@ def read_image_folder(
     wanted = spec.shape[1:3]
     images: list[npt.NDArray[np.uint8]] = []
     for path, _ in files:
-        image = _decode(open_image, path, mode)
+        image = _decode(pillow, path, mode, size)
         _check_size(path, image, wanted)
         wanted = image.shape[:2]
         images.append(image)
@@ -64,7 +69,7 @@ def read_image(path: Path, inputs: Sequence[TensorSpec]) -> npt.NDArray[np.uint8
             decoded or has another size.
     """
     spec = _image_input(inputs)
-    image = _decode(_pillow(), path, _mode(spec))
+    image = _decode(load_pillow(), path, _mode(spec))
     _check_size(path, image, spec.shape[1:3])
     return image[np.newaxis]
 
@@ -105,7 +110,12 @@ def _image_input(inputs: Sequence[TensorSpec] | None) -> TensorSpec:
     )
 
 
-def _pillow() -> Any:
+def load_pillow() -> Any:
+    """Return Pillow's module ``Image``.
+
+    Raises:
+        InputError: Pillow is not installed.
+    """
     try:
         from PIL import Image
     except ImportError:
@@ -114,13 +124,18 @@ def _pillow() -> Any:
             "images-dependency",
             "install it with: pip install 'edgeexit[images]'",
         ) from None
-    return Image.open
+    return Image
 
 
-def _decode(open_image: Any, path: Path, mode: str) -> npt.NDArray[np.uint8]:
+def _decode(
+    pillow: Any, path: Path, mode: str, size: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
     try:
-        with open_image(path) as image:
-            pixels = np.asarray(image.convert(mode), dtype=np.uint8)
+        with pillow.open(path) as image:
+            picture = image.convert(mode)
+            if size is not None:
+                picture = picture.resize((size[1], size[0]), pillow.Resampling.BILINEAR)
+            pixels = np.asarray(picture, dtype=np.uint8)
     except Exception as error:  # decoders raise many kinds
         raise _error(f"{path} cannot be decoded: {error}.", "image", "remove the file.") from None
     return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]

@@ -22,7 +22,7 @@ PRECISIONS = ("f32", "bf16", "fp16", "int8")
 )
 @click.option("--target", default="cpu", show_default=True, help="Device, or a device file.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the device's own.")
-@click.option("--quant-data", help="Data to quantize on; default: --data.")
+@click.option("--quant-data", help="Data to quantize on; default: --data, or a tuned MODEL's own.")
 @click.option("--keep-float", multiple=True, metavar="PATTERN", help="Nodes kept out of int8.")
 @click.option("--exits", type=names, metavar="A,B,C", help="Exit outputs, first to last.")
 @click.option("--gate", default="statistics", show_default=True, help="Gate of every early exit.")
@@ -56,13 +56,13 @@ def command(
 ) -> None:
     """Compile MODEL into a bundle.
 
-    MODEL is an ONNX file whose outputs are the logits of its exits, a .pt2 file, or
-    package.module:factory. Giving any of --image-size, --scale, --mean or --std bakes the
-    preprocessing of uint8 images (height, width, channels) into the first stage.
+    MODEL is a folder that `edgeexit tune` wrote, an ONNX file whose outputs are the logits of its
+    exits, a .pt2 file, or package.module:factory. Giving any of --image-size, --scale, --mean or
+    --std bakes the preprocessing of uint8 images (height, width, channels) into the first stage.
     """
     from edgeexit.compiler import compile_model
 
-    output = bundle or Path(Path(model.rpartition(":")[2]).stem + ".eex")
+    output = bundle or _default_output(model)
     with reply.progress() as progress:
         compiled = compile_model(
             model,
@@ -86,6 +86,13 @@ def command(
         stage_table(compiled.manifest),
         *parity_lines(parity, compiled.manifest.precision),
     )
+
+
+def _default_output(model: str) -> Path:
+    """Return MODEL's own name with .eex, in the working folder."""
+    if Path(model).is_dir():
+        return Path(f"{Path(model).resolve().name}.eex")
+    return Path(Path(model.rpartition(":")[2]).stem + ".eex")
 
 
 def _shapes(entries: tuple[str, ...]) -> dict[str, tuple[int | str, ...]]:

@@ -12,6 +12,7 @@ from edgeexit.cli.failure import guarded
 from edgeexit.version import __version__
 
 VERBS = {
+    "tune": "Tune a backbone with exits on labelled data.",
     "compile": "Compile a multi-exit model into a bundle.",
     "calibrate": "Fit the exits of a bundle to a budget on labelled data.",
     "run": "Answer inputs with a bundle.",
@@ -51,7 +52,7 @@ class _Verbs(click.Group):
 )
 @click.version_option(__version__, prog_name="edgeexit", message="%(prog)s %(version)s")
 def edgeexit() -> None:
-    """Run multi-exit models at half their cost: compile, calibrate, run."""
+    """Run multi-exit models at half their cost: tune, compile, calibrate, run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

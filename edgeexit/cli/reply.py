@@ -85,8 +85,12 @@ class Reply:
             click.echo(text, err=True)
 
     @contextmanager
-    def progress(self) -> Iterator[Progress]:
-        """Yield a callable that shows progress: bars on a terminal, else one line a step."""
+    def progress(self, *, one_bar: bool = False) -> Iterator[Progress]:
+        """Yield a callable that shows progress: bars on a terminal, else one line a step.
+
+        Args:
+            one_bar: The share counts for the whole work; steps follow each other in one bar.
+        """
         if self.quiet or not sys.stderr.isatty():
             yield _StepLog(self)
             return
@@ -98,9 +102,11 @@ class Reply:
             tasks: dict[str, TaskID] = {}
 
             def show(step: str, done: float) -> None:
-                if step not in tasks:
-                    tasks[step] = bars.add_task(step, total=1.0)
-                bars.update(tasks[step], completed=done)
+                key = "" if one_bar else step
+                if key not in tasks:
+                    # What was done before the first call tells nothing of the speed.
+                    tasks[key] = bars.add_task(step, total=1.0, completed=done)  # type: ignore[arg-type]
+                bars.update(tasks[key], description=step, completed=done)
 
             yield show
 

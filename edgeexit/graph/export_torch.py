@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgeexit.bundle.specs import BATCH
@@ -20,6 +22,9 @@ from edgeexit.graph.shapes import name_symbols, set_symbols
 
 OPSET = 20
 """The opset that every target reads; fp16-typed quantization needs 19 at least."""
+
+_ROWS = 2
+"""Samples that a module is traced with."""
 
 
 def import_torch() -> Any:
@@ -72,8 +77,50 @@ def export_factory(
     return model
 
 
-def convert_program(program: Any, exits: Sequence[str] | None = None) -> ir.Model:
+def export_module(
+    module: Any, examples: Mapping[str, npt.NDArray[Any]], exits: Sequence[str] | None = None
+) -> ir.Model:
+    """Export a torch module that takes its inputs by position; the batch stays dynamic.
+
+    Args:
+        module: A ``torch.nn.Module``; its forward may take ``*inputs``.
+        examples: An example of each input by the name it gets in the graph, in the order of
+            forward, samples along axis 0.
+        exits: Names for the outputs, if they are as many and have none.
+
+    Raises:
+        ModelError: The module does not run on the examples, or cannot be exported.
+    """
+    torch = import_torch()
+    source = type(module).__name__
+    # torch specialises a batch of 1.
+    rows = {name: np.resize(array, (_ROWS, *array.shape[1:])) for name, array in examples.items()}
+    tensors = tuple(torch.from_numpy(array) for array in rows.values())
+    shapes = torch.export.ShapesCollection()
+    for tensor in tensors:
+        shapes[tensor] = {0: torch.export.Dim(BATCH)}
+    training = module.training
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(
+                module.eval(), tensors, dynamic_shapes=shapes, strict=False
+            )
+    except Exception as error:
+        raise _export_error(error, source) from error
+    finally:
+        module.train(training)
+    return convert_program(program, exits, tuple(examples))
+
+
+def convert_program(
+    program: Any, exits: Sequence[str] | None = None, inputs: Sequence[str] | None = None
+) -> ir.Model:
     """Convert an ExportedProgram to ONNX.
+
+    Args:
+        program: The program.
+        exits: Names for the outputs, if they are as many and have none.
+        inputs: Names for the inputs; their own if None.
 
     Raises:
         ModelError: An operator has no ONNX counterpart.
@@ -85,7 +132,12 @@ def convert_program(program: Any, exits: Sequence[str] | None = None) -> ir.Mode
     try:
         with _quiet():
             exported = torch.onnx.export(
-                program, dynamo=True, opset_version=OPSET, output_names=names, verbose=False
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=inputs,
+                output_names=names,
+                verbose=False,
             )
     except Exception as error:
         raise ModelError(

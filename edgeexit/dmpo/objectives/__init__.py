@@ -1,0 +1,1 @@
+"""What tuning minimises: one loss over all exits, and which exit may update what."""

@@ -1,0 +1,1 @@
+"""What gives an exit's logits: linear, second-order, local and global predictors."""

@@ -1,0 +1,1 @@
+"""The loop that tunes: optimizer, precision, checkpoints, logs, evaluation."""
