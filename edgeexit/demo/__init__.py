@@ -1,6 +1,6 @@
 """The model and data that come with the package: a tuned four-exit ViT on Fashion-MNIST.
 
-``examples/01_tune_demo_vit`` made every file here; ``recipe.json`` says with which command and
+``examples/01_tune_on_images`` made every file here; ``recipe.json`` says with which commands and
 with what result, ``LICENSE.md`` under which licences they travel.
 """
 
@@ -50,5 +50,5 @@ def evaluation_path() -> Path:
 
 
 def recipe_path() -> Path:
-    """Return the JSON file with command, seed, versions, figures and digests of the other files."""
+    """Return the JSON file with commands, settings, versions, figures and digests of the files."""
     return _FOLDER / "recipe.json"

@@ -1,4 +1,4 @@
-"""The README's Python runs as written."""
+"""The README's Python runs as written; its config is one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from edgeexit.dmpo.config_file import read_config
 from tests.cli.conftest import clean_environment
 from tests.cli.models import write_data, write_model
 
 README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_toml_of_the_readme_is_the_config_of_a_tuning_run(tmp_path):
+    (block,) = re.findall(r"```toml\n(.*?)```", README.read_text(), re.S)
+    (tmp_path / "tune.toml").write_text(block)
+    config = read_config(tmp_path / "tune.toml")
+    assert (config.data.train, config.data.length) == ("train.csv", 64)
+    assert (config.backbone.source, config.exits.after) == ("models/minilm", (1, 3, 6))
 
 
 @pytest.mark.slow
