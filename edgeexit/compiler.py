@@ -105,6 +105,7 @@ def compile_model(
     chosen = device.options(precision).precision
     tuned = TunedFolder.open(model) if Path(model).is_dir() else None
     if tuned is not None:
+        tuned.require_exits()
         model, name = tuned.model, name or tuned.record.name
         exits, classes = exits or tuned.record.exits, classes or tuned.record.classes
         data = tuned.calibration if data is None else data

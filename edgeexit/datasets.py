@@ -125,7 +125,7 @@ def _read(
     source: str | Path | Mapping[str, Any], inputs: Sequence[TensorSpec] | None
 ) -> Mapping[str, Array]:
     if isinstance(source, Mapping):
-        return {key: np.asarray(value) for key, value in source.items()}
+        return _as_arrays(source, "the data")
     path = Path(source)
     if path.is_dir():
         name, images, labels, names = read_image_folder(path, inputs)
@@ -133,12 +133,22 @@ def _read(
     if path.is_file():
         return _read_file(path)
     if FUNCTION.fullmatch(str(source)):
-        return {str(key): np.asarray(value) for key, value in call_function(str(source)).items()}
+        return _as_arrays(call_function(str(source)), str(source))
     raise _error(
         f"{source} does not exist.",
         "data-missing",
         "name an .npz file, a folder of class folders of images, or package.module:function.",
     )
+
+
+def _as_arrays(values: Mapping[Any, Any], where: str) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    for key, value in values.items():
+        try:
+            arrays[str(key)] = np.asarray(value)
+        except ValueError as error:
+            raise _error(f"{key!r} of {where} is no array: {error}.", "data-ragged") from error
+    return arrays
 
 
 def _read_file(path: Path) -> dict[str, Array]:

@@ -28,13 +28,13 @@ def read_image_folder(
 
     Args:
         folder: The folder of class folders.
-        inputs: The model's inputs: a single ``(batch, height, width, channels) uint8`` image; or
-            None for an input ``x`` of three channels.
+        inputs: The model's inputs: a single ``(batch, height, width, channels) uint8`` image, or
+            ``(batch, channels, height, width)``; or None for an input ``x`` of three channels.
         size: Height and width that every image is resized to (bilinear); None takes them as they
             are.
 
     Returns:
-        The name, ``(n, height, width, channels) uint8``, ``(n,) int64`` and the class names.
+        The name, the images with axes in the input's order, ``(n,) int64`` and the class names.
 
     Raises:
         InputError: The model takes no raw images, Pillow is missing, there are no images, one
@@ -50,7 +50,7 @@ def read_image_folder(
             "data-empty",
             "put the images of each class into a folder named after it.",
         )
-    wanted = spec.shape[1:3]
+    wanted = _height_width(spec)
     images: list[npt.NDArray[np.uint8]] = []
     for path, _ in files:
         image = _decode(pillow, path, mode, size)
@@ -58,11 +58,11 @@ def read_image_folder(
         wanted = image.shape[:2]
         images.append(image)
     labels = np.asarray([label for _, label in files], dtype=np.int64)
-    return spec.name, np.stack(images), labels, classes
+    return spec.name, _ordered(np.stack(images), spec), labels, classes
 
 
 def read_image(path: Path, inputs: Sequence[TensorSpec]) -> npt.NDArray[np.uint8]:
-    """Return one image as the model's input ``(1, height, width, channels) uint8``.
+    """Return one image as the model's input, a batch of 1, axes in the input's order, ``uint8``.
 
     Raises:
         InputError: The model takes no raw images, Pillow is missing, or the image cannot be
@@ -70,13 +70,29 @@ def read_image(path: Path, inputs: Sequence[TensorSpec]) -> npt.NDArray[np.uint8
     """
     spec = _image_input(inputs)
     image = _decode(load_pillow(), path, _mode(spec))
-    _check_size(path, image, spec.shape[1:3])
-    return image[np.newaxis]
+    _check_size(path, image, _height_width(spec))
+    return _ordered(image[np.newaxis], spec)
+
+
+def _channels_first(spec: TensorSpec) -> bool:
+    """Whether the channels are on axis 1, as ``edgeexit tune`` leaves them; else they are last."""
+    return spec.shape[3] not in _MODES and spec.shape[1] in _MODES
+
+
+def _height_width(spec: TensorSpec) -> tuple[int | str, ...]:
+    return spec.shape[2:] if _channels_first(spec) else spec.shape[1:3]
+
+
+def _ordered(images: npt.NDArray[np.uint8], spec: TensorSpec) -> npt.NDArray[np.uint8]:
+    """Return ``(n, height, width, channels)`` images with axes as the input has them."""
+    if not _channels_first(spec):
+        return images
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
 def _mode(spec: TensorSpec) -> str:
     """Return Pillow's name for the pixels that the input takes."""
-    channels = spec.shape[3]
+    channels = spec.shape[1 if _channels_first(spec) else 3]
     mode = _MODES.get(channels) if isinstance(channels, int) else "RGB"
     if mode is None:
         raise _error(f"images have 1, 3 or 4 channels; the model takes {channels}.", "channels")

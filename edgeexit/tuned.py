@@ -130,6 +130,21 @@ class TunedFolder:
         named = any(entry.path == CALIBRATION for entry in self.record.files)
         return self.path / CALIBRATION if named else None
 
+    def require_exits(self) -> None:
+        """Check that there is something to decide between.
+
+        Raises:
+            ModelError: It was tuned with one exit.
+        """
+        if len(self.record.exits) < 2:
+            raise ModelError(
+                f"{self.path} was tuned with one exit, after block {self.record.after[0]}; a "
+                "bundle decides between two or more.",
+                hint=f"tune with two or more blocks in exits.after; its {MODEL} runs as it is in "
+                "any engine that reads ONNX.",
+                code="model.single-output",
+            )
+
 
 def is_tuned(folder: Path) -> bool:
     """Return whether a folder holds a ``tuned.json``, sound or not."""

@@ -16,6 +16,7 @@ from edgeexit.bundle.npz import NpzError, read_npz
 from edgeexit.bundle.specs import TensorSpec
 from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.errors import InputError
+from edgeexit.image_folder import read_image
 
 IMAGE = TensorSpec("image", "float32", ("batch", 2, 3))
 MASK = TensorSpec("mask", "int64", ("batch", "seq"))
@@ -324,3 +325,25 @@ def test_a_function_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.Mo
         load_dataset("no_such_module_at_all:load")
     assert sys.path == before
     del sys.modules["my_fake_data"]
+
+
+def test_a_folder_for_a_model_that_takes_channels_first(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        image.fromarray(pixels).save(tmp_path / name / "one.png")
+    spec = TensorSpec("image", "uint8", ("batch", 3, 6, 5))
+    found = load_dataset(tmp_path, inputs=[spec])
+    assert np.array_equal(found.inputs["image"], np.stack([pixels.transpose(2, 0, 1)] * 2))
+    one = read_image(tmp_path / "cat" / "one.png", [spec])
+    assert np.array_equal(one, pixels.transpose(2, 0, 1)[None])
+    narrow = TensorSpec("image", "uint8", ("batch", 3, 6, 9))
+    with pytest.raises(InputError, match=r"is 6x5 \(height x width\); 6x9 was expected"):
+        read_image(tmp_path / "cat" / "one.png", [narrow])
+
+
+def test_lists_that_are_no_array() -> None:
+    with pytest.raises(InputError, match="'x' of the data is no array") as caught:
+        load_dataset({"x": [[1, 2], [3]], "y": [0, 1]})
+    assert caught.value.code == "input.data-ragged"

@@ -97,7 +97,7 @@ def test_the_model_reaches_the_accuracy_of_the_recipe(
         measured = (logits.argmax(-1) == arrays["y"]).mean(axis=1)
     written = recipe["figures"]["decoupled"]["shipped_test"]["accuracy_per_exit"]
     np.testing.assert_allclose(measured, written, atol=2 / 5_000)
-    assert measured.min() >= 0.86
+    assert measured.min() >= 0.88
 
 
 def test_the_first_exit_costs_about_a_quarter(recipe: dict[str, Any]) -> None:

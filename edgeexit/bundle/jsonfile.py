@@ -99,9 +99,14 @@ def _check(value: Json, path: tuple[str | int, ...], where: str) -> None:
             _check(item, (*path, key), where)
 
 
+def is_safe_text(text: str) -> bool:
+    """Return whether a sealed file may hold a text: no control characters, no half ones."""
+    return not _UNSAFE_TEXT.search(text)
+
+
 def _check_text(text: str, path: tuple[str | int, ...], where: str) -> None:
     # Names end up on terminals: an escape sequence in a class name must not.
-    if _UNSAFE_TEXT.search(text):
+    if not is_safe_text(text):
         raise damaged(field_path(where, path), f"{text[:80]!a} holds control characters.")
 
 

@@ -133,9 +133,10 @@ def _blocks(folder: TunedFolder) -> tuple[str | Table, ...]:
         for epoch in history
     ]
     parity = folder.record.parity
+    several = len(folder.record.exits) > 1
     return (
         Table(("epoch", "loss", *exits, "seconds"), rows, "validation accuracy"),
         f"exported: logits within {max(parity.max_abs_difference):.1e} of torch, "
         f"{sum(parity.flips)} of {parity.samples} samples differ",
-        f"next: edgeexit compile {folder.path}",
+        *([f"next: edgeexit compile {folder.path}"] if several else []),
     )

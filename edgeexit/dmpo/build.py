@@ -8,7 +8,13 @@ from itertools import pairwise
 from torch import nn
 
 from edgeexit.dmpo.bypass import Bypass
-from edgeexit.dmpo.config import BypassConfig, ExitsConfig, PredictorName, TuneConfig
+from edgeexit.dmpo.config import (
+    AdapterKind,
+    BypassConfig,
+    ExitsConfig,
+    PredictorName,
+    TuneConfig,
+)
 from edgeexit.dmpo.exit import Exit
 from edgeexit.dmpo.families.base import Backbone
 from edgeexit.dmpo.families.registry import load_backbone
@@ -55,11 +61,21 @@ def build_model(
         _build_exit(config, backbone, number, name, classes, last=number == after[-1])
         for number, name in zip(after, predictor_names(config.exits), strict=True)
     ]
-    if config.adapter.kind != "full" or config.objective.method == "frozen":
+    kind = adapter_kind(config)
+    if kind != "full":
         backbone.requires_grad_(requires_grad=False)
-    if config.adapter.kind == "lora" and config.objective.method != "frozen":
+    if kind == "lora":
         add_lora(backbone, config.adapter)
     return MultiExitModel(backbone, exits, after, preprocess)
+
+
+def adapter_kind(config: TuneConfig) -> AdapterKind:
+    """Return what of the backbone is tuned: ``lora``, ``full`` or ``none``."""
+    if config.objective.method == "frozen":
+        return "none"
+    if config.adapter.kind != "auto":
+        return config.adapter.kind
+    return "full" if config.backbone.source is None else "lora"
 
 
 def check_exits(exits: ExitsConfig, depth: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 PredictorName = Literal["linear", "second-order", "local", "global"]
 NormKind = Literal["trained", "frozen", "none"]
-AdapterKind = Literal["lora", "full", "none"]
+AdapterKind = Literal["auto", "lora", "full", "none"]
 MethodName = Literal["dmpo", "joint", "sweet", "frozen", "distill"]
 ScheduleName = Literal["linear", "two-phase", "milestone", "cosine", "exponential", "constant"]
 Precision = Literal["auto", "f32", "bf16", "fp16"]
@@ -88,14 +88,16 @@ class AdapterConfig:
     """Table ``[adapter]``: what of the backbone is tuned.
 
     Attributes:
-        kind: ``lora``, ``full`` (every weight) or ``none`` (the backbone stays as it is).
+        kind: ``lora``, ``full`` (every weight), ``none`` (the backbone stays as it is), or
+            ``auto``: ``lora`` for a pretrained backbone, ``full`` from scratch, where there is
+            nothing yet to adapt.
         rank: Rank of the LoRA matrices.
         alpha: LoRA's scale is alpha / rank; None for a scale of 1.
         dropout: Dropout on the input of the LoRA matrices.
         targets: Endings of the names of the linear layers that are adapted; None for the family's.
     """
 
-    kind: AdapterKind = "lora"
+    kind: AdapterKind = "auto"
     rank: int = 8
     alpha: float | None = None
     dropout: float = 0.0

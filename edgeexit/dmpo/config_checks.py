@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgeexit.dmpo.config import TuneConfig
@@ -13,6 +15,7 @@ from edgeexit.dmpo.config_values import setting_error, spelled
 from edgeexit.dmpo.training.log import check_kinds
 
 _LARGEST_SEED = 2**32 - 1
+_MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ _RANGES: dict[str, _Range] = {
     "training.label_smoothing": _Range(0, 1, open_high=True),
     "training.patience": _ANY,
     "training.seed": _Range(0, _LARGEST_SEED),
-    "training.threads": _COUNT,
+    "training.threads": _Range(1, _MOST_THREADS),
     "training.checkpoint_minutes": _POSITIVE,
 }
 """Numbers by setting; for a list they count for each of its items."""
@@ -190,6 +193,32 @@ def _check_images(config: TuneConfig) -> None:
         )
 
 
+def _check_paths(config: TuneConfig) -> None:
+    data = config.data
+    paths = {
+        "data.train": data.train,
+        "data.validation": data.validation,
+        "data.calibration": data.calibration,
+        "backbone.source": config.backbone.source,
+    }
+    for name, value in paths.items():
+        if isinstance(value, str) and _too_long(value):
+            raise setting_error(
+                f"{name} is {value[:60]!r}...; a path of {len(value)} characters is too long here.",
+                "give the path of a file or folder.",
+                "path",
+            )
+
+
+def _too_long(path: str) -> bool:
+    """Whether the file system refuses even to look: elsewhere that would be an error of its own."""
+    try:
+        Path(path).stat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
+
+
 def _check_names(config: TuneConfig) -> None:
     check_kinds(config.training.log)
     if config.backbone.family is None and config.backbone.source is None:
@@ -212,5 +241,6 @@ _CHECKS: tuple[Callable[[TuneConfig], None], ...] = (
     _check_weights,
     _check_shares,
     _check_images,
+    _check_paths,
     _check_names,
 )

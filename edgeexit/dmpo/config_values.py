@@ -9,6 +9,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from edgeexit.bundle.jsonfile import is_safe_text
 from edgeexit.errors import InputError
 
 T = TypeVar("T")
@@ -19,6 +20,9 @@ _SCALARS: dict[Any, str] = {
     float: "a number",
     str: "text",
 }
+
+
+_LARGEST_INTEGER = 2**63 - 1
 
 
 def setting_error(message: str, hint: str, code: str) -> InputError:
@@ -114,6 +118,7 @@ def convert(value: Any, hint: Any, place: str) -> Any:
         value = float(value)
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
         raise _wrong(value, described(hint), place)
+    _check_storable(value, place)
     return value
 
 
@@ -139,7 +144,16 @@ def _free(value: Any, place: str) -> Any:
         return [_free(item, f"{place}[{index}]") for index, item in enumerate(value)]
     if type(value) not in _SCALARS or (isinstance(value, float) and not math.isfinite(value)):
         raise _wrong(value, "a number, text, true, false, a list or a table", place)
+    _check_storable(value, place)
     return value
+
+
+def _check_storable(value: Any, place: str) -> None:
+    """Check that a checkpoint and ``tuned.json`` can hold a value, before hours are spent."""
+    if isinstance(value, str) and not is_safe_text(value):
+        raise _wrong(value, "text without control characters", place)
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        raise _wrong(value, "a number of 64 bits", place)
 
 
 def _options(arguments: tuple[Any, ...]) -> list[Any]:

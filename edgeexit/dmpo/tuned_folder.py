@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from edgeexit.bundle.atomic import flush, writing
 from edgeexit.bundle.integrity import file_entry
 from edgeexit.bundle.swap import lock_path, staging_prefix, swap_in
 from edgeexit.dmpo.config import TuneConfig
-from edgeexit.dmpo.data.dataset import LabelledSet, TuneData, specs_of
+from edgeexit.dmpo.data.dataset import TOKENS, LabelledSet, TuneData, specs_of
+from edgeexit.dmpo.data.tokens import load_tokenizer
 from edgeexit.dmpo.export import (
     compare,
     exit_names,
@@ -34,7 +35,7 @@ from edgeexit.dmpo.export import (
 )
 from edgeexit.dmpo.families.source import source_folder
 from edgeexit.dmpo.model import MultiExitModel
-from edgeexit.errors import BundleError
+from edgeexit.errors import BundleError, ModelError
 from edgeexit.tuned import (
     CALIBRATION,
     MODEL,
@@ -89,7 +90,8 @@ def write_tuned(
         weights = {name: each.contiguous() for name, each in plain.state_dict().items()}
         (staged / WEIGHTS).write_bytes(save(weights))
         _save_calibration(plain, data, staged / CALIBRATION)
-        _copy_tokenizer(config, staged / TOKENIZER)
+        if TOKENS in inputs:
+            _write_tokenizer(config, staged / TOKENIZER)
         record = TunedRecord(
             schema=SCHEMA,
             name=config.name,
@@ -147,16 +149,24 @@ def _save_calibration(model: MultiExitModel, data: TuneData, path: Path) -> None
     kept: LabelledSet = data.calibration
     if len(kept):
         arrays: dict[str, Any] = model_inputs(model, kept.inputs)
+        if kept.group is not None:
+            arrays["group"] = kept.group
         np.savez(path, **arrays, y=kept.labels, classes=np.asarray(data.classes))
 
 
-def _copy_tokenizer(config: TuneConfig, path: Path) -> None:
-    """Copy the backbone's tokenizer, so that an app can read texts as the tuning did."""
-    if config.backbone.source is None:
+def _write_tokenizer(config: TuneConfig, path: Path) -> None:
+    """Write the backbone's tokenizer, so that an app can read texts as the tuning did."""
+    source, revision = config.backbone.source, config.backbone.revision
+    if source is None:
         return
-    tokenizer = source_folder(config.backbone.source, config.backbone.revision) / TOKENIZER
+    tokenizer = source_folder(source, revision) / TOKENIZER
     if tokenizer.is_file():
         path.write_bytes(tokenizer.read_bytes())
+        return
+    with suppress(ModelError):  # there is none: the data came as numbers of tokens
+        backend = getattr(load_tokenizer(source, revision), "backend_tokenizer", None)
+        if backend is not None:
+            path.write_text(backend.to_str(), encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

@@ -30,10 +30,12 @@ from edgeexit.dmpo.objectives.build import build_objective
 from edgeexit.dmpo.training.checkpoint import (
     clear_checkpoints,
     clear_half_written,
+    frozen_sha256,
     latest_checkpoint,
 )
 from edgeexit.dmpo.training.identity import run_identity
 from edgeexit.dmpo.training.log import EPOCHS, STEPS, TENSORBOARD
+from edgeexit.dmpo.training.memory import memory_told
 from edgeexit.dmpo.training.precision import compute_type
 from edgeexit.dmpo.training.randomness import reseed, seeded
 from edgeexit.dmpo.training.state import EpochRecord
@@ -99,7 +101,7 @@ def tune(
         InputError: A setting or the data is not usable, or the run to resume had other settings.
         ModelError: The backbone cannot be loaded, the training diverged, or the export differs.
         BundleError: ``output`` is something else, or the checkpoint is damaged.
-        ResourceError: Another process tunes into ``output``, or the disk is full.
+        ResourceError: Another process tunes into ``output``, or disk or memory is full.
         KeyboardInterrupt: Ctrl-C came; a checkpoint was written.
     """
     place = Path(os.path.realpath(output))
@@ -109,6 +111,7 @@ def tune(
     workers = Workers(training.device)
     compute_type(training.precision, workers.device)
     with (
+        memory_told(),
         _work_folder(place, workers, resume=resume) as folder,
         seeded(training.seed, workers.device),
         _threads(training.threads),
@@ -165,7 +168,7 @@ def _train(
         validation,
         workers=workers,
         folder=folder,
-        identity=run_identity(config, data.sha256, workers.world),
+        identity=run_identity(config, data.sha256, workers.world, frozen_sha256(model)),
         progress=progress,
     )
     return trainer.fit()

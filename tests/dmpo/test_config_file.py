@@ -124,6 +124,11 @@ def test_every_kind_of_value_is_read(write):
         (LEAST.replace("csv'", "csv'").replace("train =", "size = [28]\ntrain ="), ("of 2",)),
         (LEAST.replace("train =", "validation = true\ntrain ="), ("text or a number",)),
         (LEAST + "settings = { at = 1979-05-27 }", ("backbone.settings.at",)),
+        (LEAST + 'settings = { at = ["a\\u001b"] }', ("backbone.settings.at[0]", "control")),
+        ('name = "a\\u0007"' + LEAST, ("name is 'a\\x07'", "without control characters")),
+        (LEAST + f"[training]\npatience = {10**20}", ("training.patience", "64 bits")),
+        (LEAST + "[training]\nthreads = 5000", ("training.threads is 5000", "at most 4096")),
+        (LEAST + f"source = '{'x' * 300}'", ("backbone.source is 'xxx", "300 characters")),
         ("[data", ("run.toml is not valid TOML",)),
     ],
 )
@@ -203,8 +208,9 @@ class TestPaths:
         )
 
     def test_a_name_that_no_file_system_takes_is_no_traceback(self, write):
-        long = "x" * 5000
-        assert read_config(write(LEAST.replace("train.csv", long))).data.train == long
+        with pytest.raises(InputError, match="5000 characters is too long here") as caught:
+            read_config(write(LEAST.replace("train.csv", "x" * 5000)))
+        assert caught.value.code == "tune.path"
 
     @pytest.mark.parametrize("name", ["nowhere.toml", "."])
     def test_a_file_that_cannot_be_read(self, tmp_path, name):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgeexit.dmpo.build import build_model, bypass_width
+from edgeexit.dmpo.build import adapter_kind, build_model, bypass_width
 from edgeexit.dmpo.config import (
     AdapterConfig,
     BackboneConfig,
@@ -33,7 +33,7 @@ CONFIG = TuneConfig(
     data=DataConfig(train="unused", length=9),
     exits=ExitsConfig(after=(1, 3, 4)),
     backbone=BackboneConfig(family="bert", settings=SETTINGS),
-    adapter=AdapterConfig(rank=2),
+    adapter=AdapterConfig("lora", rank=2),
 )
 
 
@@ -179,3 +179,22 @@ def test_early_exits_of_a_resnet_50_cost_less_than_a_twentieth_of_it():
     trunk = flops["MultiExitModel"] - early - flops["MultiExitModel.exits.3"]
     assert trunk == pytest.approx(2 * 4.1e9, rel=0.02)
     assert early / trunk < 0.05
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "trained"),
+    [
+        ("auto", "dmpo", True),
+        ("full", "frozen", False),
+        ("none", "dmpo", False),
+    ],
+)
+def test_what_of_a_trunk_from_scratch_is_tuned(kind, method, trained):
+    network = model(adapter=AdapterConfig(kind), objective=ObjectiveConfig(method))
+    assert {each.requires_grad for each in network.backbone.parameters()} == {trained}
+    assert not [name for name, _ in network.named_parameters() if "lora" in name]
+
+
+def test_a_pretrained_trunk_is_tuned_by_lora():
+    config = replace(CONFIG, backbone=BackboneConfig(source="folder"), adapter=AdapterConfig())
+    assert adapter_kind(config) == "lora"

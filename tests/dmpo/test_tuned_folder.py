@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from tokenizers import Tokenizer
 
 import edgeexit
 from edgeexit.cli.main import main
 from edgeexit.dmpo import export
+from edgeexit.dmpo.build import build_model
+from edgeexit.dmpo.config import BackboneConfig, ExitsConfig
+from edgeexit.dmpo.data.normalize import Normalize
 from edgeexit.dmpo.tuned_folder import check_output, write_tuned
 from edgeexit.errors import BundleError, InputError, ModelError
 from edgeexit.tuned import TunedFolder
@@ -131,6 +135,31 @@ def test_a_failing_export_leaves_the_old_folder(written, tmp_path):
     assert caught.value.code == "model.tuned-parity"
     assert TunedFolder.open(folder).digest == digest
     assert [path.name for path in folder.parent.iterdir() if ".new-" in path.name] == []
+
+
+def test_groups_go_to_calibrate_and_the_tokenizer_to_the_app(tmp_path):
+    words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red")
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    config = replace(tiny.config("bert"), exits=ExitsConfig((1,)))
+    model, data = build_model(config, len(tiny.CLASSES)), tiny.data("bert", calibration=6)
+    data = replace(data, calibration=replace(data.calibration, group=np.arange(6) // 2))
+    config = replace(config, backbone=BackboneConfig(source=str(tmp_path)))
+    folder = write_tuned(model, config, data, {}, tmp_path / "out")
+    with np.load(folder.path / "calibration.npz") as arrays:
+        assert arrays["group"].tolist() == [0, 0, 1, 1, 2, 2]
+    tokenizer = Tokenizer.from_file(str(folder.path / "tokenizer.json"))
+    assert tokenizer.encode("red").ids == [2, 5, 3]
+
+
+def test_a_model_of_one_exit_is_no_bundle(tmp_path):
+    config = replace(tiny.config(FAMILY), exits=ExitsConfig((2,)))
+    model, data = build_model(config, len(tiny.CLASSES)), tiny.data(FAMILY, calibration=4)
+    model.preprocess = Normalize((0.5,) * 3, (0.5,) * 3)
+    write_tuned(model, config, data, {}, tmp_path / "out")
+    with pytest.raises(ModelError, match="tuned with one exit, after block 2") as caught:
+        edgeexit.compile_model(tmp_path / "out", tmp_path / "b.eex")
+    assert caught.value.code == "model.single-output"
 
 
 def test_nothing_held_out_compares_on_training_data_and_says_so():

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from transformers import ViTConfig, ViTModel
 
-from edgeexit.dmpo.config import DataConfig
+from edgeexit.dmpo.config import AdapterConfig, BackboneConfig, BypassConfig, DataConfig
 from edgeexit.dmpo.training.state import TrainingState
 from edgeexit.dmpo.tuning import tune
 from edgeexit.errors import BundleError, InputError, ResourceError
@@ -127,6 +128,32 @@ def test_other_settings_or_data_do_not_go_on_and_restart_does(tmp_path):
     assert [path.name for path in (tmp_path / "out.tuning").glob("step-*")] == ["step-0000000002"]
 
 
+def test_another_backbone_under_the_same_name_is_not_gone_on_with(tmp_path):
+    settings = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = {"intermediate_size": 16, "image_size": 12, "patch_size": 4, "num_channels": 1}
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        ViTModel(ViTConfig(**settings, **sizes)).save_pretrained(tmp_path / f"vit-{seed}")
+    (tmp_path / "vit-1").rename(tmp_path / "vit")
+    backbone = BackboneConfig(source=str(tmp_path / "vit"))
+    config = replace(run_of(tmp_path), backbone=backbone, adapter=AdapterConfig("lora"))
+    config = replace(config, exits=replace(config.exits, after=(1, 2)))
+    with pytest.raises(KeyboardInterrupt):
+        tune(config, tmp_path / "out", progress=interrupt_after(1))
+    (tmp_path / "vit").rename(tmp_path / "old")
+    (tmp_path / "vit-2").rename(tmp_path / "vit")
+    with pytest.raises(InputError, match=r"frozen weights \(SHA-256\): '[0-9a-f]{64}' -> '"):
+        tune(config, tmp_path / "out")
+
+
+def test_a_run_that_needs_more_memory_than_there_is_says_what_to_lower(tmp_path):
+    config = replace(run_of(tmp_path), bypass=BypassConfig(width=10**13))
+    with pytest.raises(ResourceError, match="ran out of memory") as caught:
+        tune(config, tmp_path / "out")
+    assert "training.batch" in (caught.value.hint or "")
+    assert not (tmp_path / "out.tuning").exists()
+
+
 def test_two_runs_into_one_output_are_refused(tmp_path):
     work = tmp_path / "out.tuning"
     work.mkdir()
@@ -176,7 +203,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from edgeexit.dmpo.tuning import tune
-from tests.dmpo.test_tune import run_of
+from tests.dmpo.test_tuning import run_of
 
 tuned = tune(run_of(Path(sys.argv[1]), batch=8), Path(sys.argv[1]) / "out")
 print("accuracy", tuned.validation, "steps", tuned.history[-1].step)

@@ -8,7 +8,7 @@ from torch import nn
 
 from edgeexit.bundle.specs import BATCH, TensorSpec
 from edgeexit.dmpo.build import build_model
-from edgeexit.dmpo.config import BackboneConfig, DataConfig, ExitsConfig, TuneConfig
+from edgeexit.dmpo.config import AdapterConfig, BackboneConfig, DataConfig, ExitsConfig, TuneConfig
 from edgeexit.dmpo.data.dataset import LabelledSet, TuneData
 from edgeexit.dmpo.data.normalize import Normalize
 
@@ -50,6 +50,7 @@ def config(family: str, **tables) -> TuneConfig:
     """Return a run with one exit of every predictor, one after each of four blocks."""
     exits = ExitsConfig((1, 2, 3, 4), predictor=PREDICTORS)
     backbone = BackboneConfig(family, settings=SETTINGS[family])
+    tables = {"adapter": AdapterConfig("lora"), **tables}
     return TuneConfig(DataConfig("unused", length=LENGTH), exits, backbone, **tables, name=family)
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeexit.bundle.jsonfile import is_safe_text
 from edgeexit.bundle.specs import TensorSpec
-from edgeexit.dmpo.data.dataset import LabelledSet, Labels, TuneData, specs_of
+from edgeexit.dmpo.data.dataset import Array, LabelledSet, Labels, TuneData, specs_of
 from edgeexit.dmpo.data.fault import data_error
 
 if TYPE_CHECKING:
@@ -28,8 +29,16 @@ def check_classes(labels: Labels, classes: Sequence[str], where: str) -> None:
         where: Name of the training data, for messages.
 
     Raises:
-        InputError: There are fewer than 2 classes, or one has no sample.
+        InputError: There are fewer than 2 classes, one has no sample, or a name cannot be written.
     """
+    for number, name in enumerate(classes):
+        if not name.strip() or not is_safe_text(name):
+            raise data_error(
+                f"the name of class {number} of {where} is {ascii(name)[:60]}; words without "
+                "control characters were expected.",
+                "class-name",
+                "give the class another name.",
+            )
     if len(classes) < 2:
         raise data_error(
             f"{where} has one class, {classes[0]!r}; at least 2 were expected.",
@@ -73,7 +82,8 @@ def fit_inputs(data: TuneData, wanted: Sequence[InputShape]) -> TuneData:
         wanted: The inputs of the backbone.
 
     Raises:
-        InputError: An input is missing, or of another type or shape.
+        InputError: An input is missing, of another type or shape, or holds a value that the
+            backbone does not know.
     """
     found = {spec.name: spec for spec in data.inputs}
     names = [shape.name for shape in wanted]
@@ -92,9 +102,12 @@ def fit_inputs(data: TuneData, wanted: Sequence[InputShape]) -> TuneData:
         _check_shape(found[back[shape.name]], shape)
     inputs = tuple(dataclasses.replace(found[back[name]], name=name) for name in names)
     train, validation, calibration = (
-        LabelledSet({name: part.inputs[back[name]] for name in names}, part.labels)
+        LabelledSet({name: part.inputs[back[name]] for name in names}, part.labels, part.group)
         for part in (data.train, data.validation, data.calibration)
     )
+    for part in (train, validation, calibration):
+        for shape in wanted:
+            _check_values(part.inputs[shape.name], shape)
     return TuneData(train, validation, calibration, data.classes, inputs)
 
 
@@ -121,6 +134,18 @@ def _check_shape(found: TensorSpec, wanted: InputShape) -> None:
             f"input {found.name!r} is {found.dtype}; the backbone takes {wanted.dtype}.",
             "dtype",
             f"convert it yourself, for example with array.astype('{wanted.dtype}').",
+        )
+
+
+def _check_values(array: Array, wanted: InputShape) -> None:
+    if wanted.count is None or not array.size:
+        return
+    odd = next((n for n in (array.min(), array.max()) if not 0 <= n < wanted.count), None)
+    if odd is not None:
+        raise data_error(
+            f"input {wanted.name!r} holds {odd}; the backbone takes 0 to {wanted.count - 1}.",
+            "range",
+            "take the tokenizer that belongs to the backbone; a mask is 1 for a token, else 0.",
         )
 
 

@@ -28,10 +28,12 @@ class LabelledSet:
             ``attention_mask`` ``(n, length) int64``, ``image`` ``(n, C, H, W) uint8``, or what an
             ``.npz`` of ready inputs holds.
         labels: ``(n,) int64`` class numbers.
+        group: ``(n,)`` what each sample came from (a clip, a patient), or None.
     """
 
     inputs: Mapping[str, Array]
     labels: Labels
+    group: Array | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,7 +41,8 @@ class LabelledSet:
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> LabelledSet:
         """Return the samples at ``rows``, in that order."""
         inputs = {name: array[rows] for name, array in self.inputs.items()}
-        return LabelledSet(inputs, self.labels[rows])
+        group = None if self.group is None else self.group[rows]
+        return LabelledSet(inputs, self.labels[rows], group)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The error of this folder."""
+"""The error of this folder, and what no text may hold."""
 
 from __future__ import annotations
 
@@ -14,3 +14,12 @@ def data_error(message: str, code: str, hint: str) -> InputError:
         hint: What to do next.
     """
     return InputError(message, hint=hint, code=f"tune.data-{code}")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: an escape in JSON can name half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ import numpy as np
 from edgeexit.datasets import CLASSES, FUNCTION, LABELS, Dataset, call_function, load_dataset
 from edgeexit.dmpo.config import DataConfig, TuneConfig
 from edgeexit.dmpo.data.check import check_classes, check_same_inputs
-from edgeexit.dmpo.data.dataset import IMAGE, LabelledSet, Labels, TuneData, specs_of
-from edgeexit.dmpo.data.fault import data_error
+from edgeexit.dmpo.data.dataset import IMAGE, Array, LabelledSet, Labels, TuneData, specs_of
+from edgeexit.dmpo.data.fault import data_error, is_unicode
 from edgeexit.dmpo.data.images import as_images, is_images, read_folder
 from edgeexit.dmpo.data.split import split_rows
 from edgeexit.dmpo.data.texts import SUFFIXES, Texts, read_texts
@@ -42,20 +43,22 @@ def load_tune_data(config: TuneConfig) -> TuneData:
         ModelError: The tokenizer cannot be loaded.
     """
     data = config.data
+    _check_sources(data)
     whole = _load(config, "train", data.train, None)
     check_classes(whole.samples.labels, whole.classes, f"data.train, {data.train},")
     _check_images(data, whole.samples)
     inputs = specs_of(whole.samples.inputs)
     shares = {"validation": data.validation, "calibration": data.calibration}
     drawn = {name: share for name, share in shares.items() if not isinstance(share, str)}
-    rows = split_rows(whole.samples.labels, list(drawn.values()), config.training.seed)
+    rows = split_rows(
+        whole.samples.labels, list(drawn.values()), config.training.seed, whole.samples.group
+    )
     parts = {"train": whole.samples.take(rows[0])}
     for (name, share), taken in zip(drawn.items(), rows[1:], strict=True):
         _check_share(name, share, len(taken), len(whole.samples))
         parts[name] = whole.samples.take(taken)
     for name, source in shares.items():
         if isinstance(source, str):
-            _check_other_source(config, name, source)
             parts[name] = _load(config, name, source, whole).samples
             check_same_inputs(parts[name], inputs, f"data.{name}, {source},")
     return TuneData(
@@ -91,7 +94,8 @@ def _texts_of(result: Mapping[Any, Any], data: DataConfig, where: str) -> Texts 
     """Return what a function gave as texts and labels; None where it gave arrays."""
     if data.text not in result or data.label not in result:
         return None
-    texts, labels = list(result[data.text]), [str(label) for label in result[data.label]]
+    texts = _listed(result[data.text], data.text, where)
+    labels = [str(label) for label in _listed(result[data.label], data.label, where)]
     if len(texts) != len(labels) or not texts:
         raise data_error(
             f"{where} returned {len(texts)} texts and {len(labels)} labels; one label a text was "
@@ -100,13 +104,23 @@ def _texts_of(result: Mapping[Any, Any], data: DataConfig, where: str) -> Texts 
             "return lists of one length.",
         )
     for number, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or not text.strip() or not is_unicode(text):
             raise data_error(
-                f"text {number} of {where} is {text!r}; words were expected.",
+                f"text {number} of {where} is {ascii(text)[:60]}; words were expected.",
                 "blank",
                 "remove it, or fill it in.",
             )
     return Texts(texts, labels, where)
+
+
+def _listed(values: Any, name: str, where: str) -> list[Any]:
+    if isinstance(values, str) or not np.iterable(values):
+        raise data_error(
+            f"{where} returned {type(values).__name__} as {name!r}; a list was expected.",
+            "type",
+            "return one text and one label a sample.",
+        )
+    return list(values)
 
 
 def _tokens(texts: Texts, config: TuneConfig, known: _Loaded | None) -> _Loaded:
@@ -138,7 +152,19 @@ def _arrays(
     found = load_dataset(source, need_labels=True, classes=known.classes if known else None)
     assert found.labels is not None
     classes = known.classes if known else found.classes or _numbered(found.labels, where)
-    return _Loaded(LabelledSet(_as_inputs(found, data, where), found.labels), classes)
+    samples = LabelledSet(_as_inputs(found, data, where), found.labels, _group(found, where))
+    return _Loaded(samples, classes)
+
+
+def _group(found: Dataset, where: str) -> Array | None:
+    if found.group is not None and found.group.ndim != 1:
+        raise data_error(
+            f"'group' of {where} has the shape {found.group.shape}; one entry a sample was "
+            "expected.",
+            "group",
+            "number the clips, patients or sites that the samples came from.",
+        )
+    return found.group
 
 
 def _numbered(labels: Labels, where: str) -> tuple[str, ...]:
@@ -169,7 +195,7 @@ def _check_images(data: DataConfig, samples: LabelledSet) -> None:
     """Check that settings for images meet images."""
     if set(samples.inputs) == {IMAGE} and samples.inputs[IMAGE].dtype == np.uint8:
         return
-    for name in ("size", "augment", "flip"):
+    for name in ("size", "mean", "std", "augment", "flip"):
         if getattr(data, name):
             raise data_error(
                 f"data.{name} is for images as uint8; {data.train} holds "
@@ -188,11 +214,19 @@ def _check_share(name: str, share: float, taken: int, whole: int) -> None:
         )
 
 
-def _check_other_source(config: TuneConfig, name: str, source: str) -> None:
-    if Path(source).exists() and Path(source).resolve() == Path(config.data.train).resolve():
-        raise data_error(
-            f"data.{name} and data.train are both {source}; what was learned says nothing of new "
-            "samples.",
-            "same",
-            f"give data.{name} as a share of the training data, for example 0.1.",
-        )
+def _check_sources(data: DataConfig) -> None:
+    """Check that no two of the three sets are read from one source."""
+    given = {name: getattr(data, name) for name in ("train", "validation", "calibration")}
+    named = [(name, source) for name, source in given.items() if isinstance(source, str)]
+    for (first, one), (second, other) in itertools.combinations(named, 2):
+        if one == other or _same_file(Path(one), Path(other)):
+            raise data_error(
+                f"data.{second} and data.{first} are both {other}; what was learned or chosen on "
+                "samples says nothing of new ones.",
+                "same",
+                f"give data.{second} as a share of the training data, for example 0.1.",
+            )
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    return first.exists() and second.exists() and first.samefile(second)

@@ -83,9 +83,8 @@ def _beside_weights(source: str | None, revision: str | None) -> dict[str, Any]:
     """Return what stands beside the pretrained weights, or nothing where there is no such file."""
     if source is None:
         return {}
-    path: Path | None = Path(source) / _PREPROCESSOR
-    if not Path(source).is_dir():
-        path = _hub_file(source, revision)
+    folder = Path(source).expanduser()
+    path = folder / _PREPROCESSOR if folder.is_dir() else _hub_file(source, revision)
     try:
         values = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError):

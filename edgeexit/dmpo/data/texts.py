@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from edgeexit.dmpo.data.fault import data_error
+from edgeexit.dmpo.data.fault import data_error, is_unicode
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 """Endings of the names of the tables that are read."""
@@ -121,6 +121,12 @@ def _field(row: dict[Any, Any], column: str, setting: str, path: Path, line: int
             f"{column!r} in line {line} of {path} is {value!r}; text was expected.",
             "type",
             "write it as text.",
+        )
+    if not is_unicode(value):
+        raise data_error(
+            f"the {setting} in line {line} of {path} holds half a character: {ascii(value)[:60]}.",
+            "unreadable",
+            "correct it; an escape in the range \\ud800 to \\udfff means nothing alone.",
         )
     if not value.strip():
         raise data_error(

@@ -60,7 +60,7 @@ def tokenize(
 
 
 def _encoder(source: str, revision: str | None, length: int) -> tuple[Encoder, int]:
-    file = Path(source) / FILE
+    file = Path(source).expanduser() / FILE
     if file.is_file():
         return _fast_encoder(file, length)
     return _transformers_encoder(source, revision, length)
@@ -87,12 +87,7 @@ def _fast_encoder(file: Path, length: int) -> tuple[Encoder, int]:
 
 
 def _transformers_encoder(source: str, revision: str | None, length: int) -> tuple[Encoder, int]:
-    with tune_packages():
-        from transformers import AutoTokenizer
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source, revision=revision or "main")
-    except Exception as error:  # transformers raises OSError, ValueError, ImportError and more
-        raise _unreadable(source, error) from error
+    tokenizer = load_tokenizer(source, revision)
     _check_length(length, tokenizer.num_special_tokens_to_add())
 
     def encode(texts: list[str]) -> list[list[int]]:
@@ -100,6 +95,28 @@ def _transformers_encoder(source: str, revision: str | None, length: int) -> tup
         return numbers
 
     return encode, int(tokenizer.pad_token_id or 0)
+
+
+def load_tokenizer(source: str, revision: str | None) -> Any:
+    """Return the tokenizer that transformers finds in a folder or under a hub name.
+
+    Raises:
+        ModelError: There is none, or it cannot be loaded.
+    """
+    with tune_packages():
+        from transformers import AutoTokenizer
+    folder = Path(source).expanduser()
+    place = str(folder) if folder.is_dir() else source
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            place, revision=revision or "main", trust_remote_code=False
+        )
+    except Exception as error:  # transformers raises OSError, ValueError, ImportError and more
+        raise _unreadable(source, error) from error
+    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_tokens):
+        # transformers makes one up where a folder has no vocabulary: every word would be unknown.
+        raise _unreadable(source, ValueError("it has no vocabulary"))
+    return tokenizer
 
 
 def _check_length(length: int, special: int) -> None:

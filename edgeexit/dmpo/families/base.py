@@ -23,11 +23,14 @@ class InputShape:
         name: Name in the exported graph, e.g. ``input_ids``.
         shape: Sizes without the batch; a text's is the length that it is padded to.
         dtype: ``int64``, ``float32`` or ``uint8``.
+        count: How many values there are, 0 to ``count - 1``, e.g. the size of the vocabulary;
+            None where every one is taken.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    count: int | None = None
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class BertBackbone(Backbone):
 
     Raises:
         InputError: The model has fewer positions than ``length``.
+        ModelError: A RoBERTa does not say where its positions begin.
     """
 
     modality = "text"
@@ -58,11 +59,11 @@ class BertBackbone(Backbone):
         self.depth = len(self.layers)
         self._width: int = config.hidden_size
         self._length = length
-        self.inputs = tuple(
-            InputShape(name, (length,), "int64") for name in ("input_ids", "attention_mask")
+        self.inputs = (
+            InputShape("input_ids", (length,), "int64", count=config.vocab_size),
+            InputShape("attention_mask", (length,), "int64", count=2),
         )
-        # RoBERTa counts positions from the one after its padding token's id.
-        first = config.pad_token_id + 1 if config.model_type == "roberta" else 0
+        first = _first_position(config)
         _require_positions(config.max_position_embeddings - first, length)
         self.register_buffer("positions", torch.arange(first, first + length)[None], False)
         self.register_buffer("types", torch.zeros(1, length, dtype=torch.int64), False)
@@ -144,6 +145,20 @@ class BertFamily(Family):
             raise bad_setting(f"model_type = {kind!r} must be one of {', '.join(CONFIGS)}")
         config = fresh_config(CONFIGS[kind], settings, SETTINGS, own=("model_type",))
         return BertBackbone(fresh_model(MODELS[kind], config, add_pooling_layer=False), length)
+
+
+def _first_position(config: PreTrainedConfig) -> int:
+    """Return the number of a text's first position: RoBERTa counts from its padding token's id."""
+    if config.model_type != "roberta":
+        return 0
+    padding: int | None = config.pad_token_id
+    if padding is None:
+        raise ModelError(
+            "the RoBERTa has no pad_token_id, from which its positions count.",
+            hint="write it into the config.json of the backbone; RoBERTa's own is 1.",
+            code="model.bad-config",
+        )
+    return padding + 1
 
 
 def _require_positions(most: int, length: int) -> None:

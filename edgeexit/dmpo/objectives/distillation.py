@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,10 +32,11 @@ class DistillationObjective(Objective):
         """Return the loss of one batch; see the base class."""
         del progress
         per_exit = self.cross_entropies(logits, labels).mean(dim=1)
-        early = torch.stack([self._divergence(each, logits[-1]) for each in logits[:-1]])
-        mixed = (1 - self.weight) * per_exit[:-1] + self.weight * early
-        weights = (*(1.0 - self.weight for _ in early), 1.0)
-        return LossParts(per_exit[-1] + mixed.sum(), per_exit.detach(), weights)
+        weights = (*(1.0 - self.weight for _ in logits[1:]), 1.0)
+        total = (per_exit * per_exit.new_tensor(weights)).sum()
+        for each in logits[:-1]:
+            total = total + self.weight * self._divergence(each, logits[-1])
+        return LossParts(total, per_exit.detach(), weights)
 
     def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         scale = 1.0 / self.temperature

@@ -15,16 +15,16 @@ from edgeexit.dmpo.predictors.base import Predictor, body, pooled, scale_linear
 from edgeexit.errors import InputError
 
 NORM_FLOOR = 1e-3
-LARGEST_SIZE, SMALLEST_SIZE, MULTIPLE = 128, 16, 8
+LARGEST_SIZE, USUAL_SIZE, SMALLEST_SIZE, MULTIPLE = 128, 32, 16, 8
 
 
 def moment_size(width: int, tokens: int) -> int:
     """Return the width of a moment head for features of ``width`` over ``tokens`` tokens.
 
-    A covariance over T tokens has at most rank T, so a head wider than that has nothing to add;
-    a third of the features' width keeps the projections cheap.
+    Half of the features' width, 32 at least and 128 at most. A covariance over T tokens has at
+    most rank T, so a head wider than that has nothing to add.
     """
-    size = min(LARGEST_SIZE, tokens, width // 3) // MULTIPLE * MULTIPLE
+    size = min(LARGEST_SIZE, max(USUAL_SIZE, width // 2), tokens) // MULTIPLE * MULTIPLE
     return max(SMALLEST_SIZE, size)
 
 

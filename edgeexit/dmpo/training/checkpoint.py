@@ -73,6 +73,17 @@ def trained_weights(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def frozen_sha256(model: nn.Module) -> str:
+    """Return a digest of the parameters that no checkpoint holds, since nothing trains them."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            digest.update(f"{name}\0{parameter.dtype}\0{tuple(parameter.shape)}\0".encode())
+            flat = parameter.detach().cpu().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def load_weights(model: nn.Module, weights: Tensors) -> None:
     """Put weights that :func:`trained_weights` returned into a model of the same make.
 

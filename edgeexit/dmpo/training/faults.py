@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from edgeexit.errors import ModelError
 
@@ -46,6 +46,14 @@ def loss_fault(objective: float, losses: Sequence[float]) -> str | None:
             return f"the loss of exit {number} of {len(losses)} is {loss}"
     if not math.isfinite(objective):
         return f"the objective is {objective}, though every exit's own loss is finite,"
+    return None
+
+
+def weight_fault(weights: Mapping[str, Tensor]) -> str | None:
+    """Return which weight is not finite, or None."""
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            return f"the weight {name} is not finite"
     return None
 
 

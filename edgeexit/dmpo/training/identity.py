@@ -14,12 +14,23 @@ _FREE = ("training.log", "training.checkpoint_minutes")
 """Settings that may differ: they change nothing of the weights."""
 
 
-def run_identity(config: TuneConfig, data_sha256: str, processes: int) -> dict[str, Any]:
-    """Return the settings, data and processes of a run as JSON values by dotted name."""
+def run_identity(
+    config: TuneConfig, data_sha256: str, processes: int, frozen_sha256: str = ""
+) -> dict[str, Any]:
+    """Return what decides a run's outcome as JSON values: settings by dotted name, and more.
+
+    Args:
+        config: The settings.
+        data_sha256: Digest of the data.
+        processes: How many train together.
+        frozen_sha256: Digest of the weights that are not tuned: another backbone may have come to
+            lie under the same name.
+    """
     settings = dict(_flat(json.loads(json.dumps(dataclasses.asdict(config))), ""))
     for name in _FREE:
         settings.pop(name, None)
-    return {**settings, "data (SHA-256)": data_sha256, "processes": processes}
+    digests = {"data (SHA-256)": data_sha256, "frozen weights (SHA-256)": frozen_sha256}
+    return {**settings, **digests, "processes": processes}
 
 
 def check_identity(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:

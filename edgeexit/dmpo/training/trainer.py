@@ -30,7 +30,7 @@ from edgeexit.dmpo.training.checkpoint import (
     unusable,
 )
 from edgeexit.dmpo.training.evaluate import validate
-from edgeexit.dmpo.training.faults import loss_fault, nan_error
+from edgeexit.dmpo.training.faults import loss_fault, nan_error, weight_fault
 from edgeexit.dmpo.training.identity import check_identity
 from edgeexit.dmpo.training.interrupts import Interrupts
 from edgeexit.dmpo.training.log import StepRecord, TrainingLog
@@ -40,6 +40,7 @@ from edgeexit.dmpo.training.randomness import random_state, reseed, restore_rand
 from edgeexit.dmpo.training.state import EpochRecord, TrainingState
 from edgeexit.dmpo.training.stepper import Stepper, train_mode
 from edgeexit.dmpo.training.workers import Workers
+from edgeexit.errors import ModelError
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the training that is done."""
@@ -136,7 +137,7 @@ class Trainer:
         """Train to the end and put the best epoch's weights into the model.
 
         Raises:
-            ModelError: The loss or a gradient is no finite number.
+            ModelError: The loss, a gradient or a weight is no finite number.
             InputError: The log cannot be written as asked for.
             ResourceError: The disk is full or failing.
             KeyboardInterrupt: Ctrl-C came; a checkpoint was written. SIGTERM likewise does what it
@@ -189,13 +190,7 @@ class Trainer:
         state = self.state
         accuracy, losses = validate(self._model, self._validation.epoch(0), self._workers)
         if fault := loss_fault(0.0, losses):
-            raise nan_error(
-                f"{fault} on the validation data",
-                epoch=state.epoch + 1,
-                step=state.step,
-                rates=rates(self._stepper.optimizer),
-                checkpoint=self._saved,
-            )
+            raise self._diverged(f"{fault} on the validation data", state.epoch + 1)
         loss, *train_losses = (each / state.samples for each in state.sums)
         seconds = time.monotonic() - began
         record = EpochRecord(
@@ -207,6 +202,10 @@ class Trainer:
         state.history = (*state.history, record)
         state.epoch, state.batch, state.samples, state.sums = record.epoch, 0, 0, ()
         return record
+
+    def _diverged(self, fault: str, epoch: int) -> ModelError:
+        present, step = rates(self._stepper.optimizer), self.state.step
+        return nan_error(fault, epoch=epoch, step=step, rates=present, checkpoint=self._saved)
 
     def _label(self) -> str:
         label = f"epoch {self.state.epoch + 1} of {self._config.epochs}"
@@ -231,6 +230,9 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _save(self, log: TrainingLog) -> None:
+        weights = trained_weights(self._model)
+        if fault := weight_fault(weights):  # the loss would show it one step too late
+            raise self._diverged(fault, self.state.epoch + bool(self.state.batch))
         states = self._workers.gather(random_state(self._workers.device))
         self._saved_at = time.monotonic()
         log.flush()
@@ -243,7 +245,7 @@ class Trainer:
             "scaler": stepper.scaler.state_dict(),
         }
         checkpoint = Checkpoint(
-            trained_weights(self._model),
+            weights,
             self._best,
             optimizer_tensors(stepper.optimizer),
             {"states": states},

@@ -15,6 +15,7 @@ from edgeexit.dmpo.config import (
     DataConfig,
     ExitsConfig,
     ObjectiveConfig,
+    SecondOrderConfig,
     TrainingConfig,
     TuneConfig,
 )
@@ -155,6 +156,7 @@ FASHION_CNN = Recipe(
             },
         ),
         bypass=BypassConfig(width=32),
+        second_order=SecondOrderConfig(size=32),
         adapter=AdapterConfig(kind="full"),
         objective=FROM_SCRATCH,
         training=TrainingConfig(epochs=6, batch=64, lr=2e-3, threads=1),

@@ -102,11 +102,35 @@ class TestTexts:
         config = tune_config(write_texts("a.csv", rows()), **{name: value})
         refused(config, f"data.{name} is for images", "input_ids, attention_mask")
 
+    @pytest.mark.parametrize("name", ["mean", "std"])
+    def test_the_scaling_of_pixels_meets_pixels(self, tune_config, write_npz, name):
+        path = write_npz(x=np.zeros((20, 1, 4, 4), np.float32), y=np.arange(20) % 2)
+        refused(tune_config(path, **{name: (0.5,)}), f"data.{name} is for images as uint8")
+
+    @pytest.mark.parametrize("name", [" ", "a\x1b[31m", "\ud800"])
+    def test_a_class_that_no_file_could_name(self, tune_config, write_npz, name):
+        given = {"x": np.zeros((20, 3), np.float32), "y": np.arange(20) % 2}
+        path = write_npz(**given, classes=np.asarray(["a", name]))
+        refused(tune_config(path), "the name of class 1", "control characters")
+
+    def test_two_sets_of_one_source(self, tune_config, write_texts, tmp_path, monkeypatch):
+        path, other = (write_texts(name, rows()) for name in ("a.csv", "b.csv"))
+        config = tune_config(path, validation=str(other), calibration=str(other))
+        refused(config, "data.calibration and data.validation are both")
+        text = "def f(): return {'text': ['red', 'blue'] * 10, 'label': [0, 1] * 10}"
+        (tmp_path / "mine.py").write_text(text)
+        monkeypatch.chdir(tmp_path)
+        refused(tune_config("mine:f", validation="mine:f"), "data.validation and data.train")
+
     def test_a_function_of_texts(self, tune_config, tmp_path, monkeypatch):
         (tmp_path / "ours.py").write_text(
             "def good():\n    return {'text': ['red', 'blue'] * 10, 'label': [1, 0] * 10}\n"
             "def short():\n    return {'text': ['red'], 'label': [1, 0]}\n"
             "def blank():\n    return {'text': ['red', ' '], 'label': [1, 0]}\n"
+            "def half():\n    return {'text': ['red', '\\ud800'], 'label': [1, 0]}\n"
+            "def single():\n    return {'text': 'red', 'label': [1, 0, 1]}\n"
+            "def number():\n    return {'text': ['red'], 'label': 5}\n"
+            "def ragged():\n    return {'x': [[1, 2], [3]], 'y': [0, 1]}\n"
         )
         monkeypatch.chdir(tmp_path)
         data = load_tune_data(tune_config("ours:good"))
@@ -114,6 +138,10 @@ class TestTexts:
         assert len(data.train) == 16
         refused(tune_config("ours:short"), "returned 1 texts and 2 labels")
         refused(tune_config("ours:blank"), "text 1 of ours:blank is ' '")
+        refused(tune_config("ours:half"), r"text 1 of ours:half is '\ud800'")
+        refused(tune_config("ours:single"), "returned str as 'text'; a list was expected")
+        refused(tune_config("ours:number"), "returned int as 'label'; a list was expected")
+        refused(tune_config("ours:ragged"), "'x' of the data is no array")
         refused(tune_config("ours:nothing"), "ours:nothing failed with AttributeError")
 
 
@@ -246,6 +274,16 @@ class TestArrays:
         data = load_tune_data(tune_config(train, validation=str(other)))
         assert data.validation.labels.tolist() == (1 - labels).tolist()
 
+    def test_a_group_is_in_one_set_only(self, tune_config, write_npz):
+        labels, group = np.arange(120) % 2, np.arange(120) // 6
+        path = write_npz(x=np.zeros((120, 3), np.float32), y=labels, group=group)
+        data = load_tune_data(tune_config(path, validation=0.2, calibration=0.25))
+        parts = [set(part.group) for part in (data.train, data.validation, data.calibration)]
+        assert [len(part) for part in parts] == [11, 4, 5]
+        assert len(set.union(*parts)) == 20
+        flat = write_npz("flat.npz", x=np.zeros((4, 3)), y=np.arange(4) % 2, group=np.eye(4))
+        refused(tune_config(flat), "'group' of", "has the shape (4, 4)")
+
     def test_parts_of_another_shape(self, tune_config, write_npz):
         labels = np.arange(20) % 2
         train = write_npz(x=np.zeros((20, 2)), y=labels)
@@ -300,6 +338,22 @@ class TestFitInputs:
         with pytest.raises(InputError) as caught:
             fit_inputs(data(array), [InputShape("input", shape, dtype)])
         assert words in str(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("input_ids", 8), ("attention_mask", -1)])
+def test_a_number_that_the_backbone_does_not_know(tune_config, write_npz, name, value):
+    arrays = {each: np.ones((20, 4), np.int64) for each in ("input_ids", "attention_mask")}
+    wanted = [
+        InputShape("input_ids", (4,), "int64", count=8),
+        InputShape("attention_mask", (4,), "int64", count=2),
+    ]
+    labels = np.arange(20) % 2
+    data = load_tune_data(tune_config(write_npz(**arrays, y=labels)))
+    assert fit_inputs(data, wanted).inputs == data.inputs
+    arrays[name][13, 2] = value
+    data = load_tune_data(tune_config(write_npz(**arrays, y=labels)))
+    with pytest.raises(InputError, match=f"input '{name}' holds {value}; the backbone takes 0 to"):
+        fit_inputs(data, wanted)
 
 
 def test_loading_needs_no_torch(tune_config, write_texts):

@@ -47,3 +47,15 @@ def test_nothing_is_drawn_where_no_share_is_asked_for(shares):
     rest, *drawn = split_rows(np.asarray([0, 1, 0]), shares, 0)
     assert rest.tolist() == [0, 1, 2]
     assert [len(part) for part in drawn] == [0] * len(shares)
+
+
+def test_a_group_stays_whole_and_every_class_in_training():
+    random = np.random.default_rng(0)
+    group = random.integers(0, 60, 900)
+    labels = np.where(group == 7, 2, group % 2)
+    parts = split_rows(labels, (0.1, 0.2), 3, group)
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(900))
+    groups = [set(group[part]) for part in parts]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 60
+    assert 7 in groups[0]
+    assert [len(part) for part in parts] == pytest.approx([630, 90, 180], abs=15)

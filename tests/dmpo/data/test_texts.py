@@ -41,6 +41,7 @@ def test_a_text_longer_than_the_csv_modules_cap(write_texts):
 @pytest.mark.parametrize(
     ("name", "text", "code", "words"),
     [
+        ("a.jsonl", '{"text": "\\ud800", "label": "x"}', "unreadable", ("line 1", "half a char")),
         ("a.csv", "", "empty", ("a.csv holds no rows",)),
         ("a.csv", "text,label\n", "empty", ("holds no rows",)),
         ("a.csv", "txt,label\nred,x\n", "column", ("has no 'text'", "txt, label", "data.text")),
@@ -125,3 +126,15 @@ class TestTokens:
         with pytest.raises(ModelError, match="cannot be loaded") as caught:
             tokenize(["red"], BackboneConfig(source=str(tmp_path)), 8)
         assert caught.value.code == "model.tokenizer"
+
+    def test_a_folder_without_a_vocabulary(self, tmp_path):
+        (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+        with pytest.raises(ModelError, match="it has no vocabulary") as caught:
+            tokenize(["red"], BackboneConfig(source=str(tmp_path)), 8)
+        assert caught.value.code == "model.tokenizer"
+
+    def test_a_folder_in_the_home_folder(self, tokenizer_folder, monkeypatch):
+        monkeypatch.setenv("HOME", str(tokenizer_folder.parent))
+        monkeypatch.setenv("USERPROFILE", str(tokenizer_folder.parent))
+        backbone = BackboneConfig(source=f"~/{tokenizer_folder.name}")
+        assert tokenize(["red"], backbone, 4)["input_ids"].tolist() == [[1, 4, 2, 0]]

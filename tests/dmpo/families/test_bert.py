@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -106,6 +109,14 @@ class TestPretrainedOddities:
         saved.model.half().save_pretrained(saved.folder)
         backbone = BertFamily().pretrained(saved.folder, None, length=LENGTH)
         assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
+
+    def test_a_roberta_that_does_not_say_where_positions_begin(self, save):
+        folder = save("roberta").folder
+        path = Path(folder) / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": None}))
+        with pytest.raises(ModelError, match="has no pad_token_id") as caught:
+            BertFamily().pretrained(folder, None, length=LENGTH)
+        assert caught.value.code == "model.bad-config"
 
     def test_a_decoder_is_refused(self, save):
         saved = save("bert")

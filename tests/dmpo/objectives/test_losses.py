@@ -72,3 +72,10 @@ def test_distillation_pulls_early_exits_and_leaves_the_teacher_alone():
     teacher = torch.from_numpy(LOGITS[2]).requires_grad_()
     torch.nn.functional.cross_entropy(teacher, torch.from_numpy(LABELS)).backward()
     assert torch.equal(logits[2].grad, teacher.grad)
+
+
+def test_with_one_exit_there_is_nothing_to_distill():
+    objective = build_objective(ObjectiveConfig(method="distill"), 1)
+    loss = objective.loss([torch.from_numpy(LOGITS[0])], torch.from_numpy(LABELS), 0.0)
+    assert loss.total.item() == pytest.approx(cross_entropies()[0].mean(), rel=1e-5)
+    assert loss.weights == (1.0,)

@@ -11,6 +11,7 @@ import torch
 from edgeexit.dmpo.training.checkpoint import (
     Checkpoint,
     clear_half_written,
+    frozen_sha256,
     latest_checkpoint,
     load_checkpoint,
     load_optimizer,
@@ -20,7 +21,7 @@ from edgeexit.dmpo.training.checkpoint import (
     trained_weights,
 )
 from edgeexit.errors import BundleError, ResourceError
-from tests.dmpo.training.tiny import build, config_of
+from tests.dmpo.training.tiny import build, config_of, with_method
 
 
 def checkpoint_at(step):
@@ -160,3 +161,14 @@ def test_the_optimizers_state_goes_back_in():
     assert_same(optimizer_tensors(fresh), state)
     with pytest.raises(BundleError, match=r"'1\.step' does not fit"):
         load_optimizer(fresh, {"1.step": torch.tensor(1.0)})
+
+
+def test_the_digest_is_of_what_nothing_trains():
+    model = build(with_method(config_of(), "frozen"))
+    before = frozen_sha256(model)
+    with torch.no_grad():
+        model.exits[0].beta.fill_(3.0)
+    assert frozen_sha256(model) == before
+    with torch.no_grad():
+        next(model.backbone.parameters()).flatten()[0] += 1.0
+    assert frozen_sha256(model) != before

@@ -184,18 +184,19 @@ def test_a_checkpoint_with_parts_missing_is_refused(tmp_path):
 
 
 def test_a_diverged_training_keeps_its_last_good_checkpoint(tmp_path):
-    config = config_of(checkpoint_minutes=0.0)
+    config = config_of()
     model = build(config)
 
     def poison(_label, done):
-        if done == pytest.approx(0.4):
+        if done == pytest.approx(0.7):
             with torch.no_grad():
                 model.exits[0].beta.fill_(float("nan"))
 
     trainer = trainer_of(config, tmp_path, model=model, progress=poison)
     with pytest.raises(ModelError) as caught:
         trainer.fit()
-    assert "the loss of exit 1 of 2 is nan in epoch 1, step 5" in caught.value.message
+    assert "the loss of exit 1 of 2 is nan in epoch 2, step 8" in caught.value.message
+    assert latest_checkpoint(tmp_path).name == "step-0000000005"
     assert str(latest_checkpoint(tmp_path)) in caught.value.hint
 
 
@@ -217,3 +218,23 @@ def test_ties_in_accuracy_go_to_the_lower_loss():
     better = replace(record, accuracy=(0.5, 0.75), losses=(9.0, 9.0))
     tied = replace(record, accuracy=(0.75, 0.25), losses=(0.75, 0.5))
     assert record.score < tied.score < better.score
+
+
+@pytest.mark.parametrize(("ruined", "kept"), [(0.4, 3), (0.5, 4)])
+def test_weights_that_are_no_numbers_never_reach_a_checkpoint(tmp_path, ruined, kept):
+    config = config_of(checkpoint_minutes=0.0)
+    model = build(config)
+
+    def ruin(_label, done):
+        if done == pytest.approx(ruined):
+            with torch.no_grad():
+                model.exits[0].beta.fill_(float("inf"))
+
+    trainer = trainer_of(config, tmp_path, model=model, progress=ruin, validation=0)
+    with pytest.raises(ModelError) as caught:
+        trainer.fit()
+    where = f"the weight exits.0.beta is not finite in epoch 1, step {kept + 1}"
+    assert where in caught.value.message
+    checkpoint = load_checkpoint(latest_checkpoint(tmp_path))
+    assert checkpoint.state["training"]["step"] == kept
+    assert all(value.isfinite().all() for value in checkpoint.weights.values())
