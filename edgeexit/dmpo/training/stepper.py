@@ -65,7 +65,10 @@ class Stepper:
     def step(
         self, batches: Sequence[Batch], *, epoch: int, number: int, checkpoint: Path | None
     ) -> StepRecord:
-        """Make one step of the gradients of some batches, each sample weighing the same.
+        """Make one step of the gradients of some batches.
+
+        Each sample of a process weighs the same, and each process, whatever its share of a short
+        last batch.
 
         Args:
             batches: One or more.

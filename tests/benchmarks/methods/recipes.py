@@ -33,7 +33,7 @@ DATA = DataConfig(train="train", validation="validation", calibration="calibrati
 
 
 FROM_SCRATCH = ObjectiveConfig(start=(0.5, 0.7, 1.0, 1.5), end=(1.2, 1.0, 1.0, 1.0))
-"""DMPO's weights for a trunk without pretraining, which the paper's would starve of early exits."""
+"""Milder than the paper's weights, whose deep exits end at a quarter: for a trunk from scratch."""
 
 
 @dataclass(frozen=True)
