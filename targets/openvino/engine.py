@@ -17,6 +17,7 @@ from edgeexit.targets.base import Buffer, Dims, Engine, EngineOptions, StageRunn
 from edgeexit.targets.buffer import host_buffers
 from edgeexit.targets.faults import check_tensors
 from edgeexit.targets.openvino.buffers import tensor_over
+from edgeexit.targets.openvino.signals import kept_signal_stack
 
 _ANY_SIZE = -1
 
@@ -108,9 +109,9 @@ class OpenVinoEngine(Engine):
         check_tensors(model, [s.name for s in outputs], _names(graph.outputs), "outputs")
         graph = self._with_edge_types(graph)
         graph.reshape({s.name: _partial_shape(s, options.dims) for s in self.inputs})
-        self._compiled: openvino.CompiledModel | None = core.compile_model(
-            graph, "CPU", _properties(options, compute)
-        )
+        self._compiled: openvino.CompiledModel | None
+        with kept_signal_stack():
+            self._compiled = core.compile_model(graph, "CPU", _properties(options, compute))
         actual = self._compiled.get_property("INFERENCE_PRECISION_HINT")
         if actual.get_type_name() != compute:
             raise TargetError(
