@@ -1,0 +1,1 @@
+"""What this machine draws, as its own sensors tell it."""
