@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgeexit.bundle.recipe import RECIPE, Recipe
 from edgeexit.bundle.specs import Manifest
 
 
-def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
+def model_card(manifest: Manifest, parity: Mapping[str, Any], recipe: Recipe | None = None) -> str:
     """Return a page in Markdown that says what a bundle holds and what was measured on it."""
     rows = [
         f"| {stage.number} | {stage.exit.name} | {cost:.4f} | {stage.params:,} |"
@@ -48,9 +49,20 @@ def model_card(manifest: Manifest, parity: Mapping[str, Any]) -> str:
             f"- {engine['engine']}: stages against the whole graph differ by at most "
             f"{largest:.3g}, {flips} flips of the top class."
         )
-    if parity.get("int8_vs_float"):
-        flips = [e["flips"] for e in parity["int8_vs_float"]["exits"]]
-        lines.append(f"- int8 against float: {flips} flips of the top class, exit by exit.")
+    if parity.get("vs_float"):
+        flips = [e["flips"] for e in parity["vs_float"]["exits"]]
+        lines.append(
+            f"- {manifest.precision} against float32: {flips} flips of the top class, exit by exit."
+        )
+    if recipe is not None:
+        int8 = sum(len(graph.int8_layers) for graph in recipe.graphs)
+        lines += [
+            "",
+            f"Prepared for `{manifest.device}`; its engines are built on the device: "
+            "`edgeexit build path/to/this/folder`. "
+            f"`{RECIPE}` says how, and which layers are expected in int8"
+            f" ({int8} in all graphs together).",
+        ]
     lines += ["", "## Use", "", "```python", "import edgeexit", ""]
     lines += ['runtime = edgeexit.Runtime("path/to/this/folder", budget=0.5)', "```", ""]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Parity: do the stages answer as the whole model does, and does int8 answer as float?
+"""Parity: do the stages answer as the whole model does, and a lower precision as float32?
 
 Every number here comes from running the graphs that ship, on the engines of this machine.
 """
@@ -16,15 +16,16 @@ import numpy.typing as npt
 
 from edgeexit.bundle.bundle import Bundle, Golden
 from edgeexit.engine_check import require_survival
-from edgeexit.errors import BundleError, TargetError
+from edgeexit.errors import TargetError
+from edgeexit.runtime.golden import ExitParity, Logits, compare_golden, compare_logits
 from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
 from edgeexit.samples import random_inputs
-from edgeexit.targets.device import device_names
+from edgeexit.targets.device import device_names, load_device
+from edgeexit.targets.registry import get_target
 
 Inputs = Mapping[str, npt.NDArray[Any]]
-Logits = Sequence[npt.NDArray[Any]]
 
 _CHUNK = 64
 """Samples in a batch of the reference run."""
@@ -32,29 +33,11 @@ _CHUNK = 64
 _SINGLES = 64
 """Samples that are compared one by one."""
 
+_ERRORS = 3
+"""Log severity: ONNX Runtime warns of every float16 constant that it cannot fold."""
+
 _RANDOM = 16
 """Random samples that are compared one by one."""
-
-TOLERANCES = {"f32": 1e-3, "bf16": 0.05, "fp16": 0.05, "int8": 0.1}
-"""Largest difference of golden logits that ``verify`` accepts, by precision, as a fraction of the
-largest logit: engines order float sums differently, and one int8 step may tip."""
-
-
-@dataclass(frozen=True)
-class ExitParity:
-    """How one exit differs between two ways of running it.
-
-    Attributes:
-        exit: The exit's name.
-        max_abs_difference: Largest difference of a logit.
-        flips: Samples whose top class differs.
-        identical: Whether all logits are equal bit for bit.
-    """
-
-    exit: str
-    max_abs_difference: float
-    flips: int
-    identical: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +52,7 @@ class EngineParity:
         batches: Exits in batches, where the model allows them; in the shape mode that the
             device file gives to batches.
         golden: The stages against the golden outputs, which ONNX Runtime gave.
-        agrees: Whether they, and ``exits_taken``, differ by no more than :data:`TOLERANCES`
+        agrees: Whether they, and ``exits_taken``, differ by no more than what the precision
             allows. Where they do, the engine computes this model wrongly, or its precision is too
             coarse for it.
         exits_taken: Largest logit difference when samples leave at all exits in turn, from the
@@ -88,17 +71,17 @@ class EngineParity:
 
 @dataclass(frozen=True)
 class PrecisionParity:
-    """int8 against float, exit by exit.
+    """A lower precision against float32, exit by exit.
 
     Attributes:
         exits: The differences.
-        float_accuracy: Accuracy of each exit in float, or None without labels.
-        int8_accuracy: Accuracy of each exit in int8, or None without labels.
+        float_accuracy: Accuracy of each exit in float32, or None without labels.
+        accuracy: Accuracy of each exit in the bundle's precision, or None without labels.
     """
 
     exits: tuple[ExitParity, ...]
     float_accuracy: tuple[float, ...] | None
-    int8_accuracy: tuple[float, ...] | None
+    accuracy: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -111,7 +94,7 @@ class ParityReport:
         engines: One entry a device whose engine is installed and has the precision.
         skipped: Why other devices were left out, by name.
         accuracy: Accuracy of each exit of the stages on the first engine, or None without labels.
-        int8_vs_float: Where the bundle is int8.
+        vs_float: Where the bundle is int8 or fp16.
     """
 
     samples: int
@@ -119,7 +102,7 @@ class ParityReport:
     engines: tuple[EngineParity, ...]
     skipped: Mapping[str, str]
     accuracy: tuple[float, ...] | None
-    int8_vs_float: PrecisionParity | None = None
+    vs_float: PrecisionParity | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
@@ -143,7 +126,8 @@ def check_parity(
         labels: ``(n,)`` or None.
         real: Whether the inputs are real data.
         device: The device that must run it; the bundle's own if None.
-        others: Whether the other built-in devices follow, as far as they can.
+        others: Whether the other built-in devices follow, as far as they can; not those whose
+            engines would have to be built first.
 
     Raises:
         TargetError: An engine is installed and dies of the model or refuses it on the device
@@ -153,11 +137,11 @@ def check_parity(
     engines: list[EngineParity] = []
     skipped: dict[str, str] = {}
     accuracy: tuple[float, ...] | None = None
-    for name in dict.fromkeys((first, *(device_names() if others else ()))):
+    for name in dict.fromkeys((first, *(_compiling_devices() if others else ()))):
         try:
-            Machine.of(bundle.manifest, name)
+            Machine.of(bundle, name)
         except TargetError as error:
-            skipped[str(name)] = error.message
+            skipped[str(name)] = _reason(name, error)
             continue
         try:
             require_survival(bundle.folder, name)
@@ -180,6 +164,22 @@ def check_parity(
     return ParityReport(count, "real" if real else "random", tuple(engines), skipped, accuracy)
 
 
+def _reason(device: str | Path, error: TargetError) -> str:
+    """Return why a device was left out; one whose engines are built on it is not expected here."""
+    try:
+        builds = get_target(load_device(device).engine).builds_on_device
+    except TargetError:
+        builds = False
+    return f"prepared; built on the device. Here {error.message}" if builds else error.message
+
+
+def _compiling_devices() -> list[str]:
+    """Return the built-in devices whose engines compile when they open a graph."""
+    return [
+        name for name in device_names() if not get_target(load_device(name).engine).builds_on_device
+    ]
+
+
 def _check_engine(
     bundle: Bundle, inputs: Inputs, device: str | Path
 ) -> tuple[EngineParity, Logits]:
@@ -200,7 +200,7 @@ def _check_engine(
             dynamic = compare_logits(names, logits, whole)
         taken = _exits_taken(runtime, inputs, whole)
         engine = runtime.machine.info.engine
-        golden, allowed = _compare_golden(runtime)
+        golden, allowed = compare_golden(runtime)
         agrees = taken <= max(allowed.values()) and all(
             found.max_abs_difference <= allowed[found.exit] for found in golden
         )
@@ -238,31 +238,18 @@ def _exits_taken(runtime: Runtime, inputs: Inputs, whole: Logits) -> float:
     return float(max(differences))
 
 
-def compare_logits(names: Sequence[str], left: Logits, right: Logits) -> tuple[ExitParity, ...]:
-    """Compare two lists of K arrays ``(n, C)``, exit by exit."""
-    return tuple(
-        ExitParity(
-            name,
-            float(np.abs(a.astype(np.float64) - b).max()),
-            int((a.argmax(axis=1) != b.argmax(axis=1)).sum()),
-            bool(np.array_equal(a, b)),
-        )
-        for name, a, b in zip(names, left, right, strict=True)
-    )
-
-
 def compare_precisions(
     float_path: Path, bundle: Bundle, inputs: Inputs, labels: npt.NDArray[np.int64] | None
 ) -> PrecisionParity:
-    """Compare the int8 whole graph of a bundle with the float one, both on ONNX Runtime."""
+    """Compare the whole graph of a bundle with the float32 one, both on ONNX Runtime."""
     names = [stage.exit.name for stage in bundle.manifest.stages]
     fixed = not bundle.manifest.compaction.allowed
     in_float = _run_reference(float_path, names, inputs, one_by_one=fixed)
-    in_int8 = _run_reference(bundle.file(bundle.manifest.whole), names, inputs, one_by_one=fixed)
+    in_bundle = _run_reference(bundle.file(bundle.manifest.whole), names, inputs, one_by_one=fixed)
     return PrecisionParity(
-        compare_logits(names, in_int8, in_float),
+        compare_logits(names, in_bundle, in_float),
         None if labels is None else _accuracy(in_float, labels),
-        None if labels is None else _accuracy(in_int8, labels),
+        None if labels is None else _accuracy(in_bundle, labels),
     )
 
 
@@ -276,46 +263,14 @@ def golden_outputs(bundle: Bundle, inputs: Inputs) -> Golden:
     return Golden(dict(inputs), outputs)
 
 
-def check_golden(runtime: Runtime) -> tuple[ExitParity, ...]:
-    """Compare a runtime's answers with the bundle's golden outputs.
-
-    Raises:
-        BundleError: They differ by more than :data:`TOLERANCES` allows.
-    """
-    golden, allowed = _compare_golden(runtime)
-    for found in golden:
-        # Written so that NaN fails too.
-        if not found.max_abs_difference <= allowed[found.exit]:
-            raise BundleError(
-                f"exit {found.exit!r} differs from its golden output by "
-                f"{found.max_abs_difference:.3g}, more than {allowed[found.exit]:.3g}: "
-                f"{runtime.machine.info.engine} computes this model wrongly here.",
-                hint="compile in another --precision or for another --target, and report this.",
-                code="bundle.golden",
-            )
-    return golden
-
-
-def _compare_golden(runtime: Runtime) -> tuple[tuple[ExitParity, ...], dict[str, float]]:
-    """Return how all exits differ from the golden outputs, and what is allowed, by exit."""
-    golden = runtime.bundle.golden()
-    names = [stage.exit.name for stage in runtime.bundle.manifest.stages]
-    expected = [next(iter(golden.outputs[name].values())) for name in names]
-    share = TOLERANCES[runtime.bundle.manifest.precision]
-    allowed = {
-        name: share * float(np.abs(logits).max())
-        for name, logits in zip(names, expected, strict=True)
-    }
-    answers = runtime.all_exits(dict(golden.inputs)).logits
-    return compare_logits(names, answers, expected), allowed
-
-
 def _run_reference(
     path: Path, outputs: Sequence[str], inputs: Inputs, *, one_by_one: bool
 ) -> list[npt.NDArray[Any]]:
     import onnxruntime as ort
 
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     count = len(next(iter(inputs.values())))
     step = 1 if one_by_one else _CHUNK
     wanted = [value.name for value in session.get_inputs()]

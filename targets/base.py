@@ -19,7 +19,7 @@ from edgeexit.bundle.specs import TensorSpec
 from edgeexit.errors import EdgeExitError, InputError, TargetError
 from edgeexit.targets.buffer import Buffer
 from edgeexit.targets.faults import closed_engine, engine_refusal, summary, unknown_tensor
-from edgeexit.targets.info import DeviceInfo, Dims, EngineOptions, Unavailable
+from edgeexit.targets.info import Built, DeviceInfo, Dims, EngineOptions, Report, Unavailable
 
 __all__ = [
     "Buffer",
@@ -233,10 +233,14 @@ class Target(ABC):
         name: Its name in the registry.
         precisions: The precisions it can compile for.
         settings: Its own settings by name: the type of the value, or the words to choose from.
+        builds_on_device: True where engines are built by :meth:`build`, once a device, and kept.
+        takes_device_arrays: True where buffers take arrays of other libraries in the GPU's memory.
     """
 
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
+    builds_on_device: ClassVar[bool] = False
+    takes_device_arrays: ClassVar[bool] = False
     settings: ClassVar[Mapping[str, Setting]] = {}
 
     def probe(self, threads: int = 0) -> DeviceInfo | Unavailable:
@@ -267,16 +271,44 @@ class Target(ABC):
             TargetError: The target is unavailable, the precision or a setting is not one of its
                 own, the file's tensors are not the given ones, or the engine refuses the graph.
         """
-        found = self.probe()
-        if isinstance(found, Unavailable):
-            raise TargetError(found.reason, hint=found.hint, code="target.unavailable")
-        self._check_options(options)
+        self._require(options)
         try:
             return self._open_impl(model, inputs, outputs, options)
         except EdgeExitError:
             raise
         except Exception as error:
             raise engine_refusal(f"target {self.name!r} refused {model.name}", error) from error
+
+    def build(
+        self,
+        model: Path,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        options: EngineOptions,
+        report: Report | None = None,
+    ) -> Built:
+        """Build an engine of an ONNX file on this device and keep it in ``options.cache``.
+
+        :meth:`open` does so by itself where nothing is kept yet. Engines that compile when they
+        open a graph have nothing to build.
+
+        Raises:
+            TargetError: As for :meth:`open`, or the build fails.
+            ResourceError: The cache cannot be written.
+        """
+        self._require(options)
+        try:
+            return self._build_impl(model, inputs, outputs, options, report)
+        except EdgeExitError:
+            raise
+        except Exception as error:
+            raise engine_refusal(f"target {self.name!r} refused {model.name}", error) from error
+
+    def _require(self, options: EngineOptions) -> None:
+        found = self.probe()
+        if isinstance(found, Unavailable):
+            raise TargetError(found.reason, hint=found.hint, code="target.unavailable")
+        self._check_options(options)
 
     def _check_options(self, options: EngineOptions) -> None:
         if options.precision not in self.precisions:
@@ -327,3 +359,14 @@ class Target(ABC):
         options: EngineOptions,
     ) -> Engine:
         """Compile with checked options; an exception of the engine counts as a refusal."""
+
+    def _build_impl(
+        self,
+        model: Path,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        options: EngineOptions,
+        report: Report | None,
+    ) -> Built:
+        """Build with checked options, or take what was built before."""
+        return Built()

@@ -83,6 +83,35 @@ class Buffer(ABC):
             )
         self._write_impl(array)
 
+    def copy(self, source: Buffer) -> None:
+        """Copy another buffer of the same shape and type in.
+
+        Raises:
+            InputError: The shape or the type differs.
+        """
+        self.write(source.host())
+
+    def write_samples(self, array: object, axis: int, each: int, start: int, stop: int) -> None:
+        """Copy samples of an array in the device's memory in, the first repeated as padding.
+
+        Only targets whose ``takes_device_arrays`` is True have such buffers.
+
+        Args:
+            array: Offers ``__dlpack__`` or ``__cuda_array_interface__``.
+            axis: Axis of the samples.
+            each: Rows of one sample along it.
+            start: The first sample to copy.
+            stop: The one after the last.
+
+        Raises:
+            InputError: The buffer takes numpy arrays alone, or the array does not fit.
+        """
+        raise InputError(
+            f"a {type(array).__name__} cannot be written to a tensor in host memory.",
+            hint="convert it with numpy.asarray first.",
+            code="input.type",
+        )
+
     def take(self, rows: npt.NDArray[np.intp], axis: int, out: Buffer) -> None:
         """Copy the given rows along ``axis``, in order, to the front of the buffer ``out``.
 

@@ -23,7 +23,7 @@ else:
 PRECISIONS = ("f32", "bf16", "fp16", "int8")
 """The precisions that a device file may name."""
 
-INT8_COMPUTE = ("auto", "f32", "bf16")
+INT8_COMPUTE = ("auto", "f32", "bf16", "fp16")
 """The types in which what stays float at precision ``int8`` may compute."""
 
 
@@ -39,7 +39,8 @@ class Device:
         default_precision: The one that is used unless told otherwise.
         threads: Threads an inference; 0 leaves the choice to the engine.
         batch_buckets: Batch sizes that the runtime prepares, ascending, from 1.
-        int8_compute: Type of what stays float at precision ``int8``: ``auto``, ``f32``, ``bf16``.
+        int8_compute: Type of what stays float at precision ``int8``: ``auto``, ``f32``, ``bf16``,
+            or ``fp16``, which the compiler writes into the graph.
         static_batches: Precisions at which every batch bucket gets engines of its own, compiled
             for its size: faster where the engine is slow at dynamic sizes, for more memory.
         settings: Engine-specific settings.
@@ -55,6 +56,10 @@ class Device:
     int8_compute: str = "auto"
     static_batches: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def computes_half(self, precision: str) -> bool:
+        """Tell whether what is not int8 computes in float16 at a precision, by the graph itself."""
+        return precision == "fp16" or (precision == "int8" and self.int8_compute == "fp16")
 
     def options(
         self,

@@ -20,6 +20,8 @@ GROUP = "edgeexit.targets"
 _BUILT_IN = (
     EntryPoint("onnxruntime", "edgeexit.targets.onnxruntime.target:OnnxRuntimeTarget", GROUP),
     EntryPoint("openvino", "edgeexit.targets.openvino.target:OpenVinoTarget", GROUP),
+    EntryPoint("tensorrt", "edgeexit.targets.tensorrt.target:TensorRtTarget", GROUP),
+    EntryPoint("rtx", "edgeexit.targets.tensorrt.target:RtxTarget", GROUP),
 )
 
 

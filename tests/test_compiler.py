@@ -16,7 +16,7 @@ from edgeexit.bundle.bundle import Bundle, Golden
 from edgeexit.calibrate.calibrate import calibrate_exits
 from edgeexit.compiler import compile_model
 from edgeexit.errors import BundleError, InputError
-from edgeexit.parity import check_golden
+from edgeexit.runtime.golden import check_golden
 
 pytest.importorskip("torch")
 

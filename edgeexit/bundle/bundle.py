@@ -17,6 +17,7 @@ from edgeexit.bundle.jsonfile import Json, damaged, parse_json
 from edgeexit.bundle.manifest import read_manifest
 from edgeexit.bundle.npz import NpzError, read_npz
 from edgeexit.bundle.paths import EXITS
+from edgeexit.bundle.recipe import RECIPE, Recipe
 from edgeexit.bundle.specs import Manifest, TensorSpec
 from edgeexit.bundle.swap import recover
 from edgeexit.errors import BundleError
@@ -26,6 +27,7 @@ PARITY = "parity.json"
 
 _MAX_GOLDEN_BYTES = 256 << 20
 _MAX_PARITY_BYTES = 4 << 20
+_MAX_RECIPE_BYTES = 4 << 20
 _MAX_SWAPS = 8
 
 Array = npt.NDArray[Any]
@@ -179,6 +181,17 @@ class Bundle:
         if arrays:
             raise damaged(GOLDEN, f"holds {ascii(min(arrays))[:80]}, which no tensor is.")
         return Golden(inputs, outputs)
+
+    def recipe(self) -> Recipe | None:
+        """Return how engines of its graphs are to be built; None where it was not prepared for it.
+
+        Raises:
+            BundleError: It is no recipe.
+        """
+        if not any(entry.path == RECIPE for entry in self.manifest.files):
+            return None
+        data = read_bounded(self.file(RECIPE), RECIPE, _MAX_RECIPE_BYTES)
+        return Recipe.from_json(parse_json(data, RECIPE, _MAX_RECIPE_BYTES))
 
     def parity(self) -> dict[str, Json]:
         """Return the parity report that was measured when the bundle was compiled.

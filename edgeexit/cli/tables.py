@@ -118,12 +118,12 @@ def parity_lines(parity: Mapping[str, Any], precision: str) -> list[str]:
                 f"  WARNING: {engine['engine']} answers this model differently from ONNX Runtime, "
                 f"beyond what {precision} explains{_largest(engine['golden'])}"
             )
-    compared = parity.get("int8_vs_float")
+    compared = parity.get("vs_float")
     if compared:
-        lines.append(f"  int8 against float{_largest(compared['exits'])}")
-        for name in ("float", "int8"):
-            if compared[f"{name}_accuracy"]:
-                exits_text = ", ".join(percent(value) for value in compared[f"{name}_accuracy"])
+        lines.append(f"  {precision} against float{_largest(compared['exits'])}")
+        for name, key in (("float", "float_accuracy"), (precision, "accuracy")):
+            if compared[key]:
+                exits_text = ", ".join(percent(value) for value in compared[key])
                 lines.append(f"  accuracy by exit, {name}: {exits_text}")
     return lines + [f"  left out: {name}: {why}" for name, why in parity["skipped"].items()]
 

@@ -32,7 +32,9 @@ def command(
     Without --target all engines of this machine are compared. Exit code 5 where a byte differs,
     or where answers differ by more than the precision explains.
     """
-    from edgeexit.parity import check_golden, check_parity
+    from edgeexit.parity import check_parity
+    from edgeexit.runtime.golden import check_golden
+    from edgeexit.runtime.machine import checking_device
     from edgeexit.runtime.runtime import Runtime
 
     opened = Bundle.open(bundle)
@@ -45,7 +47,13 @@ def command(
             data, inputs=opened.manifest.inputs, limit=limit, classes=opened.classes
         )
         inputs, labels = dataset.inputs, dataset.labels
-    with Runtime(opened, target=target, exits=False) as runtime:
+    checked_on = target or checking_device(opened)
+    if target is None and checked_on != opened.manifest.device:
+        reply.log(
+            f"{opened.manifest.device}: its engines are built on the device; checked on "
+            f"{checked_on} here"
+        )
+    with Runtime(opened, target=checked_on, exits=False) as runtime:
         check_golden(runtime)
     reply.log("golden outputs: as compiled")
     report = check_parity(opened, inputs, labels=labels, device=target, others=target is None)
@@ -66,7 +74,7 @@ def command(
 
 def _require_parity(report: ParityReport, golden: Golden, precision: str) -> None:
     """Raise where stages and whole differ by more than the precision explains."""
-    from edgeexit.parity import TOLERANCES
+    from edgeexit.runtime.golden import TOLERANCES
 
     scale = max(
         float(np.abs(array).max())

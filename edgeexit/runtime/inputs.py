@@ -12,11 +12,19 @@ import numpy.typing as npt
 
 from edgeexit.bundle.specs import BATCH, TensorSpec
 from edgeexit.errors import InputError
+from edgeexit.runtime.device_inputs import DeviceInput, is_on_device
 from edgeexit.runtime.sizes import solve_sizes
 from edgeexit.targets.buffer import storage_dtype
 
 Inputs = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
-"""One array where the model has one input, else arrays by input name."""
+"""One array where the model has one input, else arrays by input name.
+
+On a target that takes them, arrays in the GPU's memory as well (``__dlpack__`` or
+``__cuda_array_interface__``), each with its batch axis. They are not searched for NaN and infinity,
+for that would take what they save: a copy to the host.
+"""
+
+Array = npt.NDArray[Any] | DeviceInput
 
 OnInvalid = Literal["error", "last_exit"]
 
@@ -39,7 +47,7 @@ class Checked:
         rejected: ``(rows,) bool``, True where a sample holds NaN or infinity; None if none does.
     """
 
-    arrays: tuple[npt.NDArray[Any], ...]
+    arrays: tuple[Array, ...]
     rows: int
     symbols: tuple[int, ...]
     rejected: npt.NDArray[np.bool_] | None = None
@@ -53,6 +61,7 @@ class InputCheck:
         symbols: Symbols other than the batch, in the order in which sizes are returned.
         check_finite: Whether floating-point inputs are searched for NaN and infinity.
         on_invalid: ``error`` raises; ``last_exit`` marks such samples as rejected.
+        device_arrays: Whether arrays in the GPU's memory are taken too.
     """
 
     def __init__(
@@ -62,7 +71,9 @@ class InputCheck:
         *,
         check_finite: bool,
         on_invalid: OnInvalid,
+        device_arrays: bool = False,
     ) -> None:
+        self._device_arrays = device_arrays
         self._specs = specs
         self._symbols = symbols
         self._names = tuple(spec.name for spec in specs)
@@ -92,35 +103,44 @@ class InputCheck:
             arrays, found = self._solve(arrays)
         checked = Checked(arrays, *found)
         for index in self._floats:
-            if not _finite(arrays[index]):
-                self._reject(checked, index)
+            array = arrays[index]
+            if isinstance(array, np.ndarray) and not _finite(array):
+                self._reject(checked, index, array)
         return checked
 
-    def _gather(self, inputs: Inputs) -> tuple[npt.NDArray[Any], ...]:
+    def _gather(self, inputs: Inputs) -> tuple[Array, ...]:
         if isinstance(inputs, np.ndarray) and len(self._names) == 1:
             return (inputs,)
+        if len(self._names) == 1 and self._device_arrays and is_on_device(inputs):
+            return (DeviceInput(inputs),)
         if not isinstance(inputs, Mapping) or len(inputs) != len(self._names):
             raise self._wrong_names(inputs)
         try:
-            arrays = tuple([inputs[name] for name in self._names])
+            arrays: list[Array] = [inputs[name] for name in self._names]
         except KeyError:
             raise self._wrong_names(inputs) from None
-        for name, array in zip(self._names, arrays, strict=True):
-            if not isinstance(array, np.ndarray):
+        for index, (name, array) in enumerate(zip(self._names, arrays, strict=True)):
+            if isinstance(array, np.ndarray):
+                continue
+            if self._device_arrays and is_on_device(array):
+                arrays[index] = DeviceInput(array)
+            else:
                 raise InputError(
                     f"input {name!r} is a {type(array).__name__}, not a numpy array.",
                     hint="convert it with numpy.asarray first.",
                     code="input.type",
                 )
-        return arrays
+        return tuple(arrays)
 
     def _solve(
-        self, arrays: tuple[npt.NDArray[Any], ...]
-    ) -> tuple[tuple[npt.NDArray[Any], ...], tuple[int, tuple[int, ...]]]:
+        self, arrays: tuple[Array, ...]
+    ) -> tuple[tuple[Array, ...], tuple[int, tuple[int, ...]]]:
         # Fewer axes than the spec: one sample, whose shape is never remembered.
         whole = tuple(
             np.expand_dims(array, spec.batch_axis)
-            if array.ndim == len(spec.shape) - 1 and spec.batch_axis is not None
+            if isinstance(array, np.ndarray)
+            and array.ndim == len(spec.shape) - 1
+            and spec.batch_axis is not None
             else array
             for spec, array in zip(self._specs, arrays, strict=True)
         )
@@ -133,8 +153,8 @@ class InputCheck:
             self._known[shapes] = found
         return whole, found
 
-    def _reject(self, checked: Checked, index: int) -> None:
-        spec, array = self._specs[index], checked.arrays[index]
+    def _reject(self, checked: Checked, index: int, array: npt.NDArray[Any]) -> None:
+        spec = self._specs[index]
         bad = ~np.isfinite(array)
         if not bad.any():
             return
@@ -151,7 +171,7 @@ class InputCheck:
             rows = np.moveaxis(bad, spec.batch_axis, 0).reshape(checked.rows, -1).any(axis=1)
         checked.rejected = rows if checked.rejected is None else checked.rejected | rows
 
-    def _wrong_type(self, index: int, array: npt.NDArray[Any]) -> InputError:
+    def _wrong_type(self, index: int, array: Array) -> InputError:
         name, wanted = self._names[index], self._dtypes[index]
         return InputError(
             f"input {name!r} has type {array.dtype}, but the model takes {wanted}; nothing is "

@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.bundle.specs import TensorSpec
+from edgeexit.errors import InputError
+from edgeexit.runtime.device_inputs import DeviceInput
 from edgeexit.runtime.dial import Dial
+from edgeexit.runtime.inputs import Array
 from edgeexit.runtime.plan import Plan, sample_places, sample_rows
 from edgeexit.targets.base import Engine
 from edgeexit.targets.buffer import Buffer
@@ -76,7 +79,7 @@ class Lane:
             buffer.write(params)
         self._dial = dial
 
-    def write(self, arrays: Sequence[npt.NDArray[Any]], start: int = 0, stop: int = -1) -> None:
+    def write(self, arrays: Sequence[Array], start: int = 0, stop: int = -1) -> None:
         """Copy the samples from ``start`` to ``stop`` in, the first of them repeated as padding.
 
         Args:
@@ -87,6 +90,9 @@ class Lane:
         for spec, array in zip(self._plan.inputs, arrays, strict=True):
             buffer = self._buffers.get(spec.name)
             if buffer is None:
+                continue
+            if isinstance(array, DeviceInput):
+                _write_device(buffer, array, spec, start, stop)
                 continue
             if stop >= 0 and spec.batch_axis is not None:
                 array = _slice(array, spec, start, stop, self.bucket)
@@ -105,7 +111,7 @@ class Lane:
         for spec in self._plan.live[index]:
             source, target = self._buffers[spec.name], other._buffers[spec.name]
             if spec.batch_axis is None:
-                target.write(source.host())
+                target.copy(source)
             else:
                 source.take(sample_places(padded, spec.rows_per_sample), spec.batch_axis, target)
 
@@ -133,13 +139,32 @@ class Lane:
         }
 
 
-def take_samples(
-    array: npt.NDArray[Any], spec: TensorSpec, slots: npt.NDArray[np.intp]
-) -> npt.NDArray[Any]:
-    """Return the samples of a model input at ``slots``, in the input's own layout."""
+def take_samples(array: Array, spec: TensorSpec, slots: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    """Return the samples of a model input at ``slots``, in the input's own layout.
+
+    Raises:
+        InputError: It lies in the GPU's memory.
+    """
+    if isinstance(array, DeviceInput):
+        raise InputError(
+            f"samples of input {spec.name!r}, an array on the GPU, cannot be rearranged here.",
+            hint="give numpy arrays to what measures or calibrates.",
+            code="input.type",
+        )
     if spec.batch_axis is None:
         return array
     return np.take(array, sample_places(slots, spec.rows_per_sample), axis=spec.batch_axis)
+
+
+def _write_device(
+    buffer: Buffer, array: DeviceInput, spec: TensorSpec, start: int, stop: int
+) -> None:
+    """Copy the samples of an array in the GPU's memory in, the first repeated as padding."""
+    if stop < 0 or spec.batch_axis is None:
+        buffer.write(array.array)
+    else:
+        axis, each = spec.batch_axis, spec.rows_per_sample
+        buffer.write_samples(array.array, axis, each, start, stop)
 
 
 def _slice(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeexit.bundle.specs import Manifest, TensorSpec
+from edgeexit.bundle.bundle import Bundle
+from edgeexit.bundle.cache import DeviceCache
+from edgeexit.bundle.recipe import Range, batch_range
+from edgeexit.bundle.specs import TensorSpec
 from edgeexit.errors import TargetError
 from edgeexit.targets.base import Engine, Target
 from edgeexit.targets.device import Device, load_device
-from edgeexit.targets.info import DeviceInfo, Dims, Unavailable
+from edgeexit.targets.info import Built, DeviceInfo, Dims, EngineOptions, Report, Unavailable
 from edgeexit.targets.registry import get_target
+
+ANYWHERE = "cpu"
+"""The device whose engine runs on every machine."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +29,25 @@ class Machine:
         target: Its engine.
         info: What the engine found here.
         precision: ``f32``, ``bf16``, ``fp16`` or ``int8``.
+        cache: Where what this device adds to the bundle is kept.
+        ranges: Sizes between which each symbol may move, for engines built for a range.
     """
 
     device: Device
     target: Target
     info: DeviceInfo
     precision: str
+    cache: DeviceCache
+    ranges: Mapping[str, Range]
 
     @classmethod
     def of(
-        cls, manifest: Manifest, target: str | Path | None = None, threads: int | None = None
+        cls, bundle: Bundle, target: str | Path | None = None, threads: int | None = None
     ) -> Machine:
         """Return the machine for a bundle.
 
         Args:
-            manifest: Names the device and the precision the bundle was compiled for.
+            bundle: Names the device and the precision it was compiled for.
             target: Name of another device, or the path of a device file.
             threads: Threads an inference in place of the device file's.
 
@@ -45,6 +55,7 @@ class Machine:
             TargetError: The device is unknown, its engine is not installed, or it does not have
                 the bundle's precision.
         """
+        manifest = bundle.manifest
         device = load_device(manifest.device if target is None else target)
         if threads is not None:
             device = replace(device, threads=threads)
@@ -53,7 +64,10 @@ class Machine:
         if isinstance(info, Unavailable):
             raise TargetError(info.reason, hint=info.hint, code="target.unavailable")
         device.options(manifest.precision)
-        return cls(device, engine, info, manifest.precision)
+        recipe = bundle.recipe()
+        ranges = batch_range(device.batch_buckets) if recipe is None else recipe.sizes()
+        cache = DeviceCache(bundle.digest, info.fingerprint)
+        return cls(device, engine, info, manifest.precision, cache, ranges)
 
     @property
     def fingerprint(self) -> str:
@@ -79,5 +93,34 @@ class Machine:
         native: Collection[str] = (),
     ) -> Engine:
         """Compile an ONNX file whose bytes are verified; see :meth:`Target.open`."""
+        return self.target.open(model, inputs, outputs, self.options(dims, native))
+
+    def build(
+        self,
+        model: Path,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        native: Collection[str] = (),
+        report: Report | None = None,
+    ) -> Built:
+        """Build an engine of an ONNX file whose bytes are verified; see :meth:`Target.build`."""
+        return self.target.build(model, inputs, outputs, self.options({}, native), report)
+
+    def options(self, dims: Dims, native: Collection[str] = ()) -> EngineOptions:
+        """Return how to compile a graph of the bundle on this machine."""
         options = self.device.options(self.precision, dims, native)
-        return self.target.open(model, inputs, outputs, options)
+        return replace(options, ranges=self.ranges, cache=self.cache)
+
+
+def checking_device(bundle: Bundle) -> str:
+    """Return the device on which a bundle can be checked here.
+
+    That is its own; for one whose engines are built on the device, and cannot be here, ``cpu``.
+    """
+    name = bundle.manifest.device
+    try:
+        target = get_target(load_device(name).engine)
+    except TargetError:
+        return name
+    absent = target.builds_on_device and isinstance(target.probe(), Unavailable)
+    return ANYWHERE if absent else name

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from edgeexit.bundle.cache import DeviceCache
 from edgeexit.bundle.codec import decode, encode
 from edgeexit.bundle.exits import CostTable
 from edgeexit.errors import BundleError, ResourceError
@@ -85,7 +84,7 @@ def load_or_measure(runtime: Runtime, seconds: float = MEASURE_SECONDS) -> Devic
         runtime: The running bundle.
         seconds: How long to measure.
     """
-    cache = DeviceCache(runtime.bundle.digest, runtime.machine.fingerprint)
+    cache = runtime.machine.cache
     # A cache that cannot be read or written costs a measurement, never the answer.
     with contextlib.suppress(BundleError, ResourceError):
         kept = cache.read_json(_ENTRY)
@@ -98,7 +97,7 @@ def load_or_measure(runtime: Runtime, seconds: float = MEASURE_SECONDS) -> Devic
 
 def keep_profile(runtime: Runtime, profile: DeviceProfile) -> None:
     """Put a profile into the device's cache in place of an older one, where it can be written."""
-    cache = DeviceCache(runtime.bundle.digest, runtime.machine.fingerprint)
+    cache = runtime.machine.cache
     with contextlib.suppress(ResourceError):
         cache.write_json(_ENTRY, encode(profile))
 

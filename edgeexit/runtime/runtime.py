@@ -23,6 +23,7 @@ from edgeexit.errors import InputError, ResourceError
 from edgeexit.runtime.answers import single
 from edgeexit.runtime.dial import Dial
 from edgeexit.runtime.engines import EngineSet
+from edgeexit.runtime.golden import check_once_built
 from edgeexit.runtime.inputs import Checked, InputCheck, Inputs, OnInvalid
 from edgeexit.runtime.lane import Lane
 from edgeexit.runtime.live_profile import Profile
@@ -78,7 +79,7 @@ class Runtime:
         _check_arguments(max_batch, on_invalid)
         self.bundle = Bundle.open(bundle)
         self.plan = Plan.of(self.bundle.manifest)
-        self.machine = Machine.of(self.bundle.manifest, target, threads)
+        self.machine = Machine.of(self.bundle, target, threads)
         self._gates = tuple(stage.gate for stage in self.plan.stages if stage.gate is not None)
         self._exits = exits
         self._family = self._read_exits()
@@ -87,7 +88,11 @@ class Runtime:
         self._dial = self._make_dial(self._family, budget)
         self._dial_lock = threading.Lock()
         self._check = InputCheck(
-            self.plan.inputs, self.plan.symbols, check_finite=check_finite, on_invalid=on_invalid
+            self.plan.inputs,
+            self.plan.symbols,
+            check_finite=check_finite,
+            on_invalid=on_invalid,
+            device_arrays=self.machine.target.takes_device_arrays,
         )
         files = [self.bundle.file(stage.file) for stage in self.plan.stages]
         self._engines = EngineSet(self.machine, self.plan, files, max_batch)
@@ -101,6 +106,7 @@ class Runtime:
         )
         try:
             self._prepare(max_batch)
+            check_once_built(self)
         except BaseException:
             self.close()
             raise
@@ -110,7 +116,8 @@ class Runtime:
 
         Args:
             inputs: The array, or arrays by name, in the model's types; an array with one axis
-                less than the model's input is one sample.
+                less than the model's input is one sample. On a GPU target arrays in its memory
+                are taken as they are, and not searched for NaN and infinity.
 
         Returns:
             One row a sample.

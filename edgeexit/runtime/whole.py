@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from edgeexit.bundle.bundle import Bundle
@@ -73,7 +74,7 @@ class WholeModel:
         stages = manifest.stages[-1:] if which == "static" else manifest.stages
         outputs = {spec.name: spec for stage in stages for spec in stage.exit.outputs}
         return cls(
-            machine or Machine.of(manifest),
+            machine or Machine.of(bundle),
             bundle.file(getattr(manifest, which)),
             manifest.inputs,
             tuple(outputs.values()),
@@ -103,6 +104,7 @@ class WholeModel:
                 del self._runners[next(iter(self._runners))]
             self._runners[key] = runner
         for spec, array in zip(self.inputs, checked.arrays, strict=True):
+            assert isinstance(array, np.ndarray)  # the check was asked for no others
             runner.buffer(spec.name).write(array)
         return runner
 

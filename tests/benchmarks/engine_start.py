@@ -37,7 +37,7 @@ if kind == "staged":
 else:
     bundle = Bundle.open(path)
     from edgeexit.runtime.machine import Machine
-    model = WholeModel.of_bundle(bundle, Machine.of(bundle.manifest, device), batch=1)
+    model = WholeModel.of_bundle(bundle, Machine.of(bundle, device), batch=1)
 model(sample)
 seconds = time.perf_counter() - start
 print(json.dumps([seconds, (process.memory_info().rss - before) / 2**20]))

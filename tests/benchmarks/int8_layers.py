@@ -41,7 +41,7 @@ def run(effort: Effort) -> Iterator[Row]:
 
 def _rows(model: Model, effort: Effort) -> Iterator[Row]:
     bundle = open_bundle(model, "int8", effort.tell)
-    machine, plan = Machine.of(bundle.manifest), Plan.of(bundle.manifest)
+    machine, plan = Machine.of(bundle), Plan.of(bundle.manifest)
     told: list[Operations] = []
     products = 0
     for stage in plan.stages:

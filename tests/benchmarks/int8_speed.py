@@ -34,7 +34,7 @@ def _rows(model: Model, effort: Effort) -> Iterator[Row]:
         contenders = {}
         for name in (*PRECISIONS, "again"):
             bundle = open_bundle(model, "int8" if name == "again" else name, effort.tell)
-            machine = Machine.of(bundle.manifest)
+            machine = Machine.of(bundle)
             contenders[name] = stack.enter_context(open_whole(bundle, machine, inputs, "static"))
         seconds = effort.seconds(25.0 if model is VIT else 5.0)
         times = interleave(contenders, seconds=seconds, least=effort.least(30))

@@ -48,7 +48,7 @@ def _measure(
     model: Model, device: str, precision: str, batch: int, effort: Effort
 ) -> dict[str, Times]:
     bundle = open_bundle(model, precision, effort.tell)
-    machine = Machine.of(bundle.manifest, device)
+    machine = Machine.of(bundle, device)
     inputs = model.random_inputs(batch)
     with ExitStack() as stack:
         contenders = {

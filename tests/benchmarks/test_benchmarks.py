@@ -119,7 +119,7 @@ def _logits(bundle, sample):
 
     plan = Plan.of(bundle.manifest)
     files = [bundle.folder / stage.file for stage in plan.stages]
-    engines = EngineSet(Machine.of(bundle.manifest, "cpu", 1), plan, files, 1)
+    engines = EngineSet(Machine.of(bundle, "cpu", 1), plan, files, 1)
     lane = engines.lane(1, ())
     lane.write([sample])
     for run in lane.runs:

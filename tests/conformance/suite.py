@@ -16,6 +16,9 @@ from tests.conformance.refusals import Refusals
 GATE_TOLERANCE = 1e-6
 """Largest difference of a gate's score from numpy's float32, on the engine's own logits."""
 
+BUILT_TOLERANCE = 1e-4
+"""Relative and absolute, where engines are built on the device: float32 sums in another order."""
+
 
 def softmax_max(logits, params):
     scaled = (logits * params).astype(np.float64)
@@ -46,7 +49,9 @@ class TargetConformance(Movement, Refusals):
             arrays = sample(batch, seed)
             expected, found = whole(arrays), staged(arrays)
             for name, value in expected.items():
-                np.testing.assert_array_equal(found[name], value, err_msg=name)
+                # Builders that time kernels may choose others for a stage than for the whole.
+                tolerance = BUILT_TOLERANCE if target.builds_on_device else 0.0
+                np.testing.assert_allclose(found[name], value, tolerance, tolerance, err_msg=name)
                 assert np.abs(value).max() > 0, name
 
     def test_one_dynamic_engine_serves_all_sizes_by_turns(self, target, graphs, dynamic):

@@ -110,7 +110,7 @@ def test_int8_is_quantized_on_the_folder_s_own_data(written, tmp_path):
     _, _, folder = written
     bundle = edgeexit.compile_model(folder, tmp_path / "b.eex", precision="int8")
     assert bundle.manifest.precision == "int8"
-    assert bundle.parity()["int8_vs_float"]
+    assert bundle.parity()["vs_float"]
 
 
 def test_a_tuned_folder_is_replaced_and_anything_else_left_alone(written, tmp_path):

@@ -27,7 +27,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize("device", ["cpu", "x86"])
 @pytest.mark.parametrize("batch", [1, None])
 def test_whole_models_equal_numpy_and_the_stages(toy_bundle, device, batch):
-    machine = Machine.of(toy_bundle.manifest, device, 1)
+    machine = Machine.of(toy_bundle, device, 1)
     static = WholeModel.of_bundle(toy_bundle, machine, batch=batch)
     whole = WholeModel.of_bundle(toy_bundle, machine, "whole", batch=batch)
     with Runtime(toy_bundle, target=device, threads=1) as runtime:
