@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,8 @@ from edgeexit.bundle.bundle import PARITY, Bundle
 from edgeexit.bundle.integrity import seal_files
 from edgeexit.bundle.manifest import manifest_bytes
 from edgeexit.bundle.paths import MANIFEST
-from edgeexit.bundle.specs import (
-    BATCH,
-    Manifest,
-    Preprocessing,
-    Provenance,
-    TensorSpec,
-)
+from edgeexit.bundle.recipe import RECIPE, Range, Recipe, batch_range
+from edgeexit.bundle.specs import Manifest, Preprocessing, Provenance, TensorSpec
 from edgeexit.bundle.writer import BundleWriter
 from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.errors import InputError, ModelError
@@ -29,14 +24,12 @@ from edgeexit.model_card import model_card
 from edgeexit.provenance import provenance_of, provenance_of_tuned
 from edgeexit.samples import random_inputs
 from edgeexit.targets.device import Device, load_device
+from edgeexit.targets.registry import get_target
 from edgeexit.tuned import TunedFolder
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from edgeexit.graph.axes import MeasuredAxes
-    from edgeexit.graph.gates.attach import AttachedGate
-    from edgeexit.graph.partition import StagePlan
 
 SCHEMA = 1
 """Version of the bundle format that this compiler writes."""
@@ -65,6 +58,7 @@ def compile_model(
     samples: Mapping[str, npt.NDArray[Any]] | None = None,
     quant_data: Source | None = None,
     keep_float: Sequence[str] = (),
+    ranges: Mapping[str, Range] | None = None,
     preprocessing: Preprocessing | None = None,
     classes: Sequence[str] | None = None,
     data: Source | None = None,
@@ -85,6 +79,8 @@ def compile_model(
         samples: Inputs by name to trace and measure the model with; random ones if None.
         quant_data: Data for the quantizer; anything :func:`~edgeexit.datasets.load_dataset` takes.
         keep_float: Patterns of node or exit names that stay out of int8.
+        ranges: Smallest, typical and largest size of dynamic dimensions by their symbol, for
+            devices whose engines are built for a range; the batch spans the device's buckets.
         preprocessing: Baked into stage 1, if given.
         classes: Class names.
         data: Data for the parity report; with labels it also tells each exit's accuracy.
@@ -125,15 +121,19 @@ def compile_model(
         source = work.read(model, exits, input_shape, samples, preprocessing)
         report("loading data", 0.1)
         inputs = source.describe()
+        sizes = work.ranges(inputs, ranges or {})
         quant = None if quant_data is None else load_dataset(quant_data, inputs=inputs)
         labelled = _load_labelled(data, inputs, classes, source.class_count)
         real = labelled or quant
         if chosen == "int8" and quant is not None:
             report("quantizing", 0.15)
             work.quantize(source, quant, keep_float)
-        report("slicing", 0.5)
         names = classes or (real.classes if real else None)
         probe = _first(real.inputs, _PROBE_SAMPLES) if real else samples
+        if device.computes_half(chosen):
+            report("converting to float16", 0.45)
+            work.halve(source, probe)
+        report("slicing", 0.5)
         manifest = work.slice(source, gate, probe, names)
         manifest = dataclasses.replace(
             manifest,
@@ -141,10 +141,14 @@ def compile_model(
             preprocessing=preprocessing,
             provenance=provenance_of(model) if tuned is None else provenance_of_tuned(tuned),
         )
+        recipe = None
+        if sizes is not None:
+            report("checking for the device's engine", 0.65)
+            recipe = work.prepare(manifest, source, sizes)
         report("checking parity", 0.7)
         parity = work.check_parity(manifest, source, real)
         writer.add_json(PARITY, parity)
-        writer.add_text("README.md", model_card(manifest, parity))
+        writer.add_text("README.md", model_card(manifest, parity, recipe))
         report("sealing", 0.95)
         bundle = writer.seal(manifest)
         report("done", 1.0)
@@ -157,11 +161,13 @@ class _Model:
 
     Attributes:
         graph: As it will be sliced.
-        float_path: A copy from before quantization, or None.
+        float_path: A copy in float32, where the graph is of a lower precision.
+        float32_nodes: Nodes that stay float32 in a half-precision graph, and why, by name.
     """
 
     graph: ir.Model
     float_path: Path | None = None
+    float32_nodes: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> tuple[TensorSpec, ...]:
         """Return the specs of the model's inputs.
@@ -222,82 +228,79 @@ class _Work:
 
     def quantize(self, model: _Model, data: Dataset, keep_float: Sequence[str]) -> None:
         """Replace the graph by its int8 form and keep the float one for comparison."""
-        import onnx_ir as ir
-
         from edgeexit.graph.lint import require_clean
         from edgeexit.graph.quantize import quantize_int8
 
-        model.float_path = self.folder / "float.onnx"
-        ir.save(model.graph, model.float_path, external_data="float.bin")
+        self._keep_float_copy(model)
         rows = _batches(data, 1, _QUANT_SAMPLES)
         model.graph = quantize_int8(model.graph, rows, keep_float=keep_float, workdir=self.folder)
         require_clean(model.graph)
 
+    def halve(self, model: _Model, samples: Mapping[str, npt.NDArray[Any]] | None) -> None:
+        """Rewrite the graph to float16 where its values allow it, every type in the open."""
+        from edgeexit.graph.strong import strongly_typed
+
+        if model.float_path is None:
+            self._keep_float_copy(model)
+        rows = None if samples is None else [samples]
+        report = strongly_typed(model.graph, rows, workdir=self.folder)
+        model.float32_nodes = {node.name: node.reason for node in report.kept}
+
+    def _keep_float_copy(self, model: _Model) -> None:
+        import onnx_ir as ir
+
+        model.float_path = self.folder / "float.onnx"
+        ir.save(model.graph, model.float_path, external_data="float.bin")
+
+    def ranges(
+        self, inputs: Sequence[TensorSpec], given: Mapping[str, Range]
+    ) -> dict[str, Range] | None:
+        """Return a range for every symbol where engines are built on the device, else None."""
+        from edgeexit.graph.recipe import check_ranges
+
+        if not get_target(self.device.engine).builds_on_device:
+            return None
+        return check_ranges(inputs, given, batch_range(self.device.batch_buckets))
+
+    def prepare(self, manifest: Manifest, model: _Model, ranges: Mapping[str, Range]) -> Recipe:
+        """Lint the graphs for the device's engine and write the recipe to build them by."""
+        from edgeexit.graph.recipe import make_recipe
+        from edgeexit.graph.tensorrt.lint import require_buildable
+
+        files = [*(stage.file for stage in manifest.stages), manifest.whole, manifest.static]
+        require_buildable(self.writer.folder, manifest)
+        recipe = make_recipe(self.writer.folder, files, ranges, model.float32_nodes)
+        self.writer.add_json(RECIPE, recipe.as_json())
+        return recipe
+
     def slice(
         self,
         model: _Model,
-        gate_name: str,
+        gate: str,
         probe: Mapping[str, npt.NDArray[Any]] | None,
         classes: Sequence[str] | None,
     ) -> Manifest:
         """Write the stage graphs, the whole and the static one over one weights file."""
-        import onnx_ir as ir
+        from edgeexit.graph.slicing import slice_model
 
-        from edgeexit.graph.axes import measure_axes
-        from edgeexit.graph.describe import declare_shapes
-        from edgeexit.graph.gates import attach_gates, get_gate
-        from edgeexit.graph.partition import partition
-        from edgeexit.graph.stages import build_stage, build_whole
-        from edgeexit.graph.weights import externalize_weights
-
-        gate = get_gate(gate_name)
-        graphs = self.writer.path(STATIC).parent
-        externalize_weights(model.graph, graphs)
-        plans = partition(model.graph)
-        exits = list(model.graph.graph.outputs)
-        crossing = [value for plan in plans for value in plan.carried_out if value not in exits]
-        axes = measure_axes(
-            model.graph, [*exits, *crossing], None if probe is None else dict(probe), graphs
-        )
-        stages = [build_stage(model.graph, plan) for plan in plans]
-        attached = attach_gates(stages, [axes.specs[p.exit.name or ""] for p in plans], gate)
-        declare_shapes(stages, axes)
-        for plan, stage in zip(plans, stages, strict=True):
-            ir.save(stage, graphs / f"stage-{plan.number}.onnx")
-        ir.save(build_whole(model.graph, exits, "whole"), graphs / "whole.onnx")
-        ir.save(build_whole(model.graph, exits[-1:], "static"), graphs / "static.onnx")
-        return self._manifest(model, plans, axes, attached, classes)
-
-    def _manifest(
-        self,
-        model: _Model,
-        plans: Sequence[StagePlan],
-        axes: MeasuredAxes,
-        attached: Sequence[AttachedGate],
-        classes: Sequence[str] | None,
-    ) -> Manifest:
-        from edgeexit.graph.cost import count_params, node_flops
-        from edgeexit.graph.describe import ancestors, initializers_of, stage_specs
-
+        folder = self.writer.path(STATIC).parent
         inputs = model.describe()
-        sizes = {symbol: 1 if symbol == BATCH else size for symbol, size in axes.sizes.items()}
-        flops = node_flops(model.graph, sizes)
-        static = ancestors(plans[-1].exit)
+        sliced = slice_model(model.graph, inputs, folder, gate=gate, probe=probe)
         return Manifest(
             schema=SCHEMA,
             name="model",
             inputs=inputs,
-            stages=tuple(stage_specs(plans, axes, attached, inputs, flops)),
+            stages=sliced.stages,
             static=STATIC,
             whole=WHOLE,
-            static_flops=sum(flops.get(node.name or "", 0) for node in static),
-            static_params=count_params(initializers_of(static)),
+            static_flops=sliced.static_flops,
+            static_params=sliced.static_params,
             classes=None if classes is None else tuple(classes),
             preprocessing=None,
             device=self.device.name,
             precision=self.precision,
             decision_unit="sample",
-            compaction=axes.compaction,
+            compaction=sliced.compaction,
             provenance=Provenance("", "", "", "", {}),
             files=(),
         )
@@ -318,7 +321,7 @@ class _Work:
         )
         if model.float_path is not None:
             compared = compare_precisions(model.float_path, bundle, inputs, labels)
-            report = dataclasses.replace(report, int8_vs_float=compared)
+            report = dataclasses.replace(report, vs_float=compared)
         return report.as_json()
 
     def _provisional(self, manifest: Manifest) -> Bundle:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.specs import Preprocessing
 from edgeexit.cli.reply import Reply
 from edgeexit.cli.tables import manifest_answer, parity_lines, stage_table
@@ -24,6 +25,10 @@ PRECISIONS = ("f32", "bf16", "fp16", "int8")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the device's own.")
 @click.option("--quant-data", help="Data to quantize on; default: --data, or a tuned MODEL's own.")
 @click.option("--keep-float", multiple=True, metavar="PATTERN", help="Nodes kept out of int8.")
+@click.option(
+    "--range", "ranges", multiple=True, metavar="seq=16,64,128",
+    help="Smallest, typical and largest size of a dynamic axis, for engines built on a device.",
+)  # fmt: skip
 @click.option("--exits", type=names, metavar="A,B,C", help="Exit outputs, first to last.")
 @click.option("--gate", default="statistics", show_default=True, help="Gate of every early exit.")
 @click.option(
@@ -44,6 +49,7 @@ def command(
     precision: str | None,
     quant_data: str | None,
     keep_float: tuple[str, ...],
+    ranges: tuple[str, ...],
     exits: tuple[str, ...] | None,
     gate: str,
     input_shape: tuple[str, ...],
@@ -74,6 +80,7 @@ def command(
             input_shape=_shapes(input_shape) or None,
             quant_data=(quant_data or data) if precision == "int8" else quant_data,
             keep_float=keep_float,
+            ranges=_ranges(ranges),
             preprocessing=_preprocessing(image_size, scale, mean, std),
             classes=_classes(classes),
             data=data,
@@ -85,7 +92,24 @@ def command(
         f"compiled {output}: {compiled.manifest.precision} for {compiled.manifest.device}",
         stage_table(compiled.manifest),
         *parity_lines(parity, compiled.manifest.precision),
+        *_recipe_lines(compiled, output),
     )
+
+
+def _recipe_lines(bundle: Bundle, output: Path) -> list[str]:
+    """Return what a device has still to do, for bundles prepared for it."""
+    recipe = bundle.recipe()
+    if recipe is None:
+        return []
+    stages = [recipe.graph(stage.file) for stage in bundle.manifest.stages]
+    int8 = sum(len(graph.int8_layers) for graph in stages if graph)
+    other = sum(len(graph.float_layers) for graph in stages if graph)
+    kept = len(recipe.float32_nodes)
+    return [
+        f"prepared for {bundle.manifest.device}; built on the device: edgeexit build {output}",
+        f"  {int8} of {int8 + other} matrix products and convolutions in int8, the rest in "
+        f"{recipe.float_type}; {kept} nodes stay float32 for their range",
+    ]
 
 
 def _default_output(model: str) -> Path:
@@ -110,6 +134,23 @@ def _shapes(entries: tuple[str, ...]) -> dict[str, tuple[int | str, ...]]:
                 code="input.shape-syntax",
             )
     return shapes
+
+
+def _ranges(entries: tuple[str, ...]) -> dict[str, tuple[int, int, int]]:
+    """Read ``seq=16,64,128``."""
+    ranges: dict[str, tuple[int, int, int]] = {}
+    for entry in entries:
+        symbol, _, sizes = entry.partition("=")
+        words = [word.strip() for word in sizes.split(",")]
+        if not symbol or len(words) != 3 or not all(word.isdigit() for word in words):
+            raise InputError(
+                f"--range {entry!r} is not NAME=SMALLEST,TYPICAL,LARGEST.",
+                hint="write for example --range seq=16,64,128.",
+                code="input.range-syntax",
+            )
+        low, usual, high = map(int, words)
+        ranges[symbol] = low, usual, high
+    return ranges
 
 
 def _preprocessing(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +19,9 @@ from edgeexit.graph.constants import contents
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
+Severity = Literal["error", "warning"]
+"""Whether a finding stops a compilation."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -25,10 +29,11 @@ class Finding:
 
     Attributes:
         rule: The rule's name, e.g. ``zero-point``.
-        node: Name of the node.
+        node: Name of the node; of the value, where an input, output or weight is meant.
         stage: Number of the stage, or None for the whole model.
         message: What is wrong.
         remedy: What would mend it.
+        severity: ``error``, or ``warning`` for what builds and computes what it should.
     """
 
     rule: str
@@ -36,10 +41,12 @@ class Finding:
     stage: int | None
     message: str
     remedy: str
+    severity: Severity = "error"
 
     def __str__(self) -> str:
+        kind = "" if self.severity == "error" else f"{self.severity}: "
         place = f"stage {self.stage}, " if self.stage is not None else ""
-        return f"{self.rule}: {place}{self.node}: {self.message} {self.remedy}"
+        return f"{kind}{self.rule}: {place}{self.node}: {self.message} {self.remedy}"
 
 
 def lint(model: ir.Model, stage: int | None = None) -> tuple[Finding, ...]:
@@ -61,7 +68,9 @@ def lint(model: ir.Model, stage: int | None = None) -> tuple[Finding, ...]:
             rules += [*_parameter_findings(node), *_axis_findings(node)]
         if stage is not None:
             rules += _boundary_findings(node)
-        findings += [Finding(rule, str(node.name), stage, *texts) for rule, *texts in rules]
+        findings += [
+            Finding(rule, str(node.name), stage, message, remedy) for rule, message, remedy in rules
+        ]
     return tuple(findings)
 
 
@@ -117,7 +126,7 @@ def _parameter_findings(node: ir.Node) -> Iterator[_Text]:
 def _axis_findings(node: ir.Node) -> Iterator[_Text]:
     """Check that weights are scaled per output channel, and activations per tensor."""
     scale, source = contents(node, 1), node.inputs[0]
-    if scale is None or scale.size == 1 or source is None:
+    if scale is None or scale.size == 1 or source is None or "block_size" in node.attributes:
         return
     if not source.is_initializer():
         yield (
@@ -131,7 +140,7 @@ def _axis_findings(node: ir.Node) -> Iterator[_Text]:
     dequantized = node.outputs[0]
     for user, port in dequantized.uses():
         expected = output_axis(user, port, rank)
-        if expected is not None and axis % rank != expected:
+        if expected is not None and (rank == 0 or axis % rank != expected):
             yield (
                 "weight-axis",
                 f"its weight is scaled along axis {axis}; the output channels of {user.op_type} "

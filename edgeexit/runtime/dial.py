@@ -24,11 +24,14 @@ class Dial:
         budget: The budget it serves; None where every sample goes to the last exit.
         params: One ``(P,) float32`` array a gate.
         limits: K - 1 thresholds.
+        certified: The certified budget it snapped down to; None where exits are not certified.
+            It holds as long as nothing but this dial moves the thresholds.
     """
 
     budget: Budget | None
     params: tuple[npt.NDArray[np.float32], ...]
     limits: tuple[float, ...]
+    certified: Budget | None = None
 
     @classmethod
     def make(
@@ -48,7 +51,7 @@ class Dial:
 
         Raises:
             BudgetError: There is no family, or the budget is out of bounds, of a kind that was
-                not calibrated, or in the milliseconds of another device.
+                not calibrated or not certified, or in the milliseconds of another device.
         """
         if budget is None:
             defaults = tuple(np.asarray(gate.default_params, np.float32) for gate in gates)
@@ -62,7 +65,10 @@ class Dial:
             )
         _check_device(family, budget, fingerprint)
         settings = family.settings(budget)
-        return cls(budget, settings.params, tuple(float(t) for t in settings.thresholds))
+        limits = tuple(float(t) for t in settings.thresholds)
+        certificate = family.certificate
+        certified = None if certificate is None else certificate.at(budget).budget
+        return cls(budget, settings.params, limits, certified)
 
 
 def _check_device(family: ExitFamily, budget: Budget, fingerprint: str) -> None:

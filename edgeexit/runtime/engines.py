@@ -36,6 +36,8 @@ class EngineSet:
         self, machine: Machine, plan: Plan, files: Sequence[Path], max_batch: int | None
     ) -> None:
         self.plan = plan
+        if max_batch is not None and machine.largest_batch is not None:
+            max_batch = min(max_batch, machine.largest_batch)
         self.buckets = _buckets(machine.buckets, max_batch) if plan.compacts else (1,)
         self._machine = machine
         self._files = tuple(files)

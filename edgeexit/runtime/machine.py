@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.cache import DeviceCache
 from edgeexit.bundle.recipe import Range, batch_range
-from edgeexit.bundle.specs import TensorSpec
+from edgeexit.bundle.specs import BATCH, TensorSpec
 from edgeexit.errors import TargetError
 from edgeexit.targets.base import Engine, Target
 from edgeexit.targets.device import Device, load_device
@@ -76,8 +76,17 @@ class Machine:
 
     @property
     def buckets(self) -> tuple[int, ...]:
-        """Batch sizes of the device file."""
-        return self.device.batch_buckets
+        """Batch sizes of the device file, as far as engines are built for them."""
+        largest = self.largest_batch
+        sizes = self.device.batch_buckets
+        return sizes if largest is None else tuple(size for size in sizes if size <= largest)
+
+    @property
+    def largest_batch(self) -> int | None:
+        """Largest batch that engines are built for; None where they take any."""
+        if not self.target.builds_on_device or BATCH not in self.ranges:
+            return None
+        return self.ranges[BATCH][2]
 
     @property
     def static_batches(self) -> bool:

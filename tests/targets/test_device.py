@@ -37,10 +37,41 @@ def test_built_in_devices_name_a_target_that_has_their_precisions_and_settings(n
     assert set(device.settings) <= set(target.settings)
 
 
+GPUS = ("jetson", "jetson-orin", "jetson-orin-nano", "jetson-thor", "nvidia-gpu", "rtx")
+
+
 def test_the_built_in_devices():
-    assert device_names() == ("cpu", "x86")
+    assert device_names() == tuple(sorted(("cpu", "x86", *GPUS)))
     assert load_device("x86").engine == "openvino"
     assert load_device("cpu").engine == "onnxruntime"
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_devices_whose_engines_are_built_on_them(name):
+    device = load_device(name)
+    assert device.engine == ("rtx" if name == "rtx" else "tensorrt")
+    assert get_target(device.engine).builds_on_device
+    # Without data to quantize with, `compile --target jetson` must do something sensible.
+    assert (device.default_precision, device.precisions) == ("fp16", ("f32", "fp16", "int8"))
+    assert device.options("int8").int8_compute == "fp16"
+    # Engines for one size each would be built and held once a bucket.
+    assert device.static_batches == ()
+    for key, value in device.settings.items():
+        get_target(device.engine)._check_setting(key, value)
+
+
+def test_smaller_boards_get_smaller_batches_and_scratch():
+    boards = [load_device(name) for name in ("jetson-orin-nano", "jetson-orin", "jetson-thor")]
+    largest = [board.batch_buckets[-1] for board in boards]
+    scratch = [board.settings["workspace"] for board in boards]
+    assert largest == sorted(set(largest))
+    assert scratch == sorted(set(scratch))
+    # The file for any board must also suit one with 8 GB.
+    any_board = load_device("jetson")
+    assert any_board.batch_buckets[-1] <= 16
+    assert any_board.settings["workspace"] <= 2**30
+    # A GPU with memory of its own is TensorRT's to use.
+    assert "workspace" not in load_device("nvidia-gpu").settings
 
 
 @pytest.mark.parametrize("as_text", [True, False])
@@ -100,7 +131,9 @@ def test_every_fault_of_a_file_is_named(tmp_path, old, new, words):
 
 
 def test_names_and_paths_that_are_nothing(tmp_path):
-    with pytest.raises(TargetError, match="no device 'x87': the devices are cpu, x86") as caught:
+    with pytest.raises(
+        TargetError, match="no device 'x87': the devices are cpu, jetson, "
+    ) as caught:
         load_device("x87")
     assert caught.value.code == "target.device"
     with pytest.raises(TargetError, match="it cannot be read"):

@@ -228,3 +228,10 @@ def test_opening_and_closing_leaves_nothing_behind(bundle, target):
     target.cuda.freed.clear()
     gc.collect()
     assert len(gc.get_objects()) - before < 300
+
+
+def test_larger_batches_than_engines_are_built_for_are_cut(bundle, target, reference):
+    with Runtime(bundle, 0.7, target="jetson", max_batch=64) as runtime:
+        assert runtime.machine.largest_batch == runtime.machine.buckets[-1] == 16
+        inputs = make_inputs(40, 3)
+        same(runtime(inputs), reference(inputs), **TOLERANCE)
