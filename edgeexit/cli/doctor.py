@@ -12,10 +12,12 @@ from typing import Any
 
 import click
 import psutil
+from click.core import ParameterSource
 
 from edgeexit.bundle.cache import cache_root
 from edgeexit.cli.main import VERBS
 from edgeexit.cli.reply import Reply, Table
+from edgeexit.cli.selftest import answer_selftest
 from edgeexit.cli.settings import FILE, environment_name, verb_defaults
 from edgeexit.cli.targets import target_answer, target_table
 from edgeexit.cli.verb import verb
@@ -39,11 +41,22 @@ PACKAGES = {
 
 
 @verb("doctor", short_help="Check the installation, and show each setting and its source.")
-def command(reply: Reply) -> int:
+@click.option(
+    "--target",
+    metavar="NAME",
+    help="Self-test of this machine as that device, e.g. jetson; only as a flag.",
+)
+def command(reply: Reply, *, target: str | None) -> int:
     """Check the installation, and show each setting that is not a default and its source.
 
-    Exit code 6 where no engine can run on this machine.
+    With --target: look at each part that the device's engine needs, build a small bundle and
+    compare its answers, and print what to send us where something is off. Exit code 6 where no
+    engine, or that device's engine, can run on this machine.
     """
+    source = click.get_current_context().get_parameter_source("target")
+    # `target` in edgeexit.toml is what bundles are compiled for, not a wish for a self-test.
+    if target is not None and source is ParameterSource.COMMANDLINE:
+        return answer_selftest(reply, target)
     found = available_targets()
     packages = {name: _version(name) for name in PACKAGES}
     cache, fault = cache_root(), _write_fault(cache_root())
@@ -108,6 +121,8 @@ def _settings(folder: Path) -> list[dict[str, Any]]:
         from_file = verb_defaults(verb_command, folder)
         for param in verb_command.params:
             key = param.name or ""
+            if (name, key) == ("doctor", "target"):
+                continue
             variable = environment_name(key)
             if os.environ.get(variable):
                 rows.append(_setting(name, key, os.environ[variable], variable))

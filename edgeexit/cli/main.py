@@ -14,6 +14,7 @@ from edgeexit.version import __version__
 VERBS = {
     "tune": "Tune a backbone with exits on labelled data.",
     "compile": "Compile a multi-exit model into a bundle.",
+    "build": "Build a bundle's engines here, or check that they would build.",
     "calibrate": "Fit the exits of a bundle to a budget on labelled data.",
     "run": "Answer inputs with a bundle.",
     "profile": "Measure each stage of a bundle on this device.",
