@@ -18,7 +18,7 @@ from edgeexit.bundle.bundle import Bundle, Golden
 from edgeexit.engine_check import require_survival
 from edgeexit.errors import TargetError
 from edgeexit.runtime.golden import ExitParity, Logits, compare_golden, compare_logits
-from edgeexit.runtime.machine import Machine
+from edgeexit.runtime.machine import ANYWHERE, Machine
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
 from edgeexit.samples import random_inputs
@@ -126,8 +126,9 @@ def check_parity(
         labels: ``(n,)`` or None.
         real: Whether the inputs are real data.
         device: The device that must run it; the bundle's own if None.
-        others: Whether the other built-in devices follow, as far as they can; not those whose
-            engines would have to be built first.
+        others: Whether other built-in devices follow, as far as they can: those whose engines
+            compile a graph when they open it, or, for a bundle that was prepared for engines built
+            on the device, ``cpu`` alone.
 
     Raises:
         TargetError: An engine is installed and dies of the model or refuses it on the device
@@ -137,7 +138,7 @@ def check_parity(
     engines: list[EngineParity] = []
     skipped: dict[str, str] = {}
     accuracy: tuple[float, ...] | None = None
-    for name in dict.fromkeys((first, *(_compiling_devices() if others else ()))):
+    for name in dict.fromkeys((first, *(_others(bundle) if others else ()))):
         try:
             Machine.of(bundle, name)
         except TargetError as error:
@@ -173,8 +174,10 @@ def _reason(device: str | Path, error: TargetError) -> str:
     return f"prepared; built on the device. Here {error.message}" if builds else error.message
 
 
-def _compiling_devices() -> list[str]:
-    """Return the built-in devices whose engines compile when they open a graph."""
+def _others(bundle: Bundle) -> list[str]:
+    """Return the built-in devices on which a bundle is checked beside its own."""
+    if bundle.recipe() is not None:
+        return [ANYWHERE]
     return [
         name for name in device_names() if not get_target(load_device(name).engine).builds_on_device
     ]

@@ -22,6 +22,7 @@ SUBJECTS = (
     "batch_cost",
     "int8_speed",
     "int8_layers",
+    "jetson",
     "demo_quality",
     "import_cost",
     "engine_start",

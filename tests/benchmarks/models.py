@@ -82,7 +82,7 @@ def build_bundle(model: Model, precision: str) -> None:
     key = _key(model, precision)
     data = {"image": model.random_inputs(QUANT_SAMPLES)}
     compile_model(
-        _source(model),
+        source_of(model),
         folder,
         target="x86",
         precision=precision,
@@ -139,7 +139,7 @@ def _keep(graph: Any, inputs: set[str], outputs: set[str]) -> None:
         getattr(graph, field).extend(values)
 
 
-def _source(model: Model) -> Path:
+def source_of(model: Model) -> Path:
     """Return the model's ONNX file, exported where it is missing or older than its code."""
     from tests.benchmarks import export
 
