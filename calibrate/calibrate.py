@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edgeexit.budget import Budget, CostKind
 from edgeexit.bundle.bundle import Bundle
-from edgeexit.bundle.exits import CostTable, ExitFamily
-from edgeexit.bundle.specs import Manifest
-from edgeexit.calibrate.builder import RecordBuilder
-from edgeexit.calibrate.checks import check_labels
-from edgeexit.calibrate.costs import check_budget, flops_table
+from edgeexit.bundle.exits import ExitFamily
+from edgeexit.calibrate.collect import Data, Progress, collect_records
 from edgeexit.calibrate.family import fit_family
 from edgeexit.calibrate.frontier import (
     DEFAULT_MAX_DROP,
@@ -25,21 +19,15 @@ from edgeexit.calibrate.frontier import (
     point_at,
     recommend,
 )
+from edgeexit.calibrate.gather import Checks, gather
+from edgeexit.calibrate.guarantee import fit_certified_family
 from edgeexit.calibrate.policies import DEFAULT_POLICY, find_policy
-from edgeexit.calibrate.records import ExitRecords, GateLayout
-from edgeexit.datasets import Dataset, load_dataset
+from edgeexit.calibrate.promise import Promise
+from edgeexit.calibrate.sweep import Sweep, sweep
+from edgeexit.calibrate.verdict import Verdict, judge
 from edgeexit.errors import InputError
-from edgeexit.runtime.profile import load_or_measure
-from edgeexit.runtime.runtime import Runtime
 
-BATCH_SAMPLES = 256
-"""Samples handed to the engines at once."""
-
-Data = str | Path | Mapping[str, Any] | Dataset
-"""A data set, or what :func:`edgeexit.datasets.load_dataset` reads one from."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of samples done and the number in all."""
+__all__ = ["Calibration", "calibrate_exits", "collect_records", "sweep_exits"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,12 @@ def calibrate_exits(
     *,
     policy: str = DEFAULT_POLICY,
     cost: CostKind = "flops",
-    max_drop: float = DEFAULT_MAX_DROP,
+    max_drop: float | None = None,
+    guarantee: float | None = None,
+    iid: bool = False,
+    certify: Sequence[Budget | float | str] = (),
+    unlabelled: Data | None = None,
+    label_free: bool = False,
     target: str | Path | None = None,
     output: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -81,12 +74,20 @@ def calibrate_exits(
     Args:
         bundle: The bundle or its folder.
         data: The calibration set; labels make quality accuracy, else it is agreement with the
-            last exit.
+            last exit. Its ``group`` says which samples belong together.
         budget: The mean cost wanted, ``0.5`` or ``"8ms"``; None to recommend the cheapest point
             that loses at most ``max_drop``.
         policy: Name of the exit policy.
         cost: Which cost to hold against where there is no budget.
-        max_drop: Percentage points of quality a recommendation may lose against the last exit.
+        max_drop: Percentage points of quality to lose at most against the last exit: what a
+            recommendation may lose (0.5 unless given) and, with a guarantee, what is certified.
+        guarantee: Confidence, such as 0.95, with which mean cost stays within the budget on new
+            data like these; None for none. Without ``budget`` and ``certify`` every tenth of the
+            static model is certified, and the drop with them.
+        iid: Declares samples without groups independent, which a guarantee needs.
+        certify: Further budgets to certify, of the same kind.
+        unlabelled: Further data that set the knob of a guarantee; labels in it are ignored.
+        label_free: Ignores the labels: quality is agreement with the last exit.
         target: Device to take records on; by default the one the bundle was compiled for.
         output: File to write, for bundles on a read-only disk; by default the bundle's own
             ``exits.json``.
@@ -95,106 +96,91 @@ def calibrate_exits(
     Raises:
         BudgetError: The budget is outside what the model can do, or malformed.
         BundleError: The bundle is missing or damaged.
-        InputError: The data do not fit the model, or the policy does not fit its gate.
+        InputError: The data do not fit the model, the policy does not fit its gate, or the data
+            cannot bear the guarantee.
         ResourceError: The bundle cannot be written.
         TargetError: The engine is missing or refuses the model.
     """
     wanted = None if budget is None else Budget.parse(budget)
-    kind = cost if wanted is None else wanted.kind
+    more = tuple(Budget.parse(value) for value in certify)
+    kind = next((each.kind for each in (wanted, *more) if each is not None), cost)
     find_policy(policy)
-    opened = Bundle.open(bundle)
-    flops = flops_table(opened.manifest)
-    if wanted is not None and kind == "flops":
-        check_budget(wanted, flops)
-    dataset = _dataset(data, opened.manifest)
-    with Runtime(opened, target=target, exits=False) as runtime:
-        tables = _cost_tables(runtime, flops, kind, wanted)
-        records = collect_records(runtime, opened.manifest, dataset, progress)
-    family = fit_family(
-        records, tables, policy=policy, budget=wanted, manifest_digest=opened.digest
+    promise = _promise(guarantee, wanted, more, kind, max_drop, iid=iid)
+    if promise is None and (more or unlabelled is not None):
+        raise InputError(
+            "budgets to certify and unlabelled data are of use only with a guarantee.",
+            hint="add --guarantee 0.95, or leave --certify and --unlabelled out.",
+            code="guarantee.missing",
+        )
+    checks = Checks(wanted, kind, promise)
+    found = gather(
+        bundle, data, checks, unlabelled, label_free=label_free, target=target, progress=progress
     )
-    point = point_at(family, wanted) if wanted else recommend(family, kind, max_drop)
+    digest = found.bundle.digest
+    if promise is None:
+        family = fit_family(
+            found.records, found.tables, policy=policy, budget=wanted, manifest_digest=digest
+        )
+    else:
+        family = fit_certified_family(
+            found.records,
+            found.tables,
+            promise,
+            policy=policy,
+            unlabelled=found.unlabelled,
+            manifest_digest=digest,
+        )
+    allowed = DEFAULT_MAX_DROP if max_drop is None else max_drop
+    point = point_at(family, wanted) if wanted else recommend(family, kind, allowed)
     table = frontier(family, kind)
-    file = opened.write_exits(family, output)
+    file = found.bundle.write_exits(family, output)
     return Calibration(family, point, table, wanted is None, file)
 
 
-def collect_records(
-    runtime: Runtime, manifest: Manifest, dataset: Dataset, progress: Progress | None = None
-) -> ExitRecords:
-    """Run every sample through every stage and return the exit records.
+def _promise(
+    confidence: float | None,
+    budget: Budget | None,
+    certify: tuple[Budget, ...],
+    kind: CostKind,
+    max_drop: float | None,
+    *,
+    iid: bool,
+) -> Promise | None:
+    """Return what is to be certified, or None."""
+    if confidence is None:
+        return None
+    budgets = (*((budget,) if budget else ()), *(each for each in certify if each != budget))
+    drop = DEFAULT_MAX_DROP if max_drop is None and not budgets else max_drop
+    return Promise(confidence, iid, budgets, drop, kind)
 
-    Samples run in random order (fixed seed), since the temperature is fitted on the first 2,000
-    and data sets are often sorted by class.
+
+def sweep_exits(
+    bundle: str | os.PathLike[str] | Bundle,
+    data: Data,
+    *,
+    cost: CostKind = "flops",
+    max_drop: float = DEFAULT_MAX_DROP,
+    label_free: bool = False,
+    target: str | Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Sweep, Verdict]:
+    """Compare all policies over all budgets on a data set; nothing is written.
 
     Args:
-        runtime: The running bundle.
-        manifest: Its manifest.
-        dataset: The data set, its labels already checked against the model.
+        bundle: The bundle or its folder.
+        data: Labelled data; with ``group``, groups stay whole.
+        cost: Which cost to hold against.
+        max_drop: Percentage points of quality that what is advised may lose.
+        label_free: Ignores the labels: quality is agreement with the last exit.
+        target: Device to take records on; by default the one the bundle was compiled for.
         progress: Told after every batch.
 
     Raises:
-        InputError: There are too few samples, or an output is not finite.
+        BundleError: The bundle is missing or damaged.
+        InputError: The data do not fit the model.
+        TargetError: The engine is missing or refuses the model.
     """
-    layout = gate_layout(manifest)
-    builder = RecordBuilder(layout, len(manifest.stages))
-    order = np.random.default_rng(0).permutation(len(dataset))
-    group = None
-    if dataset.group is not None:
-        group = np.unique(dataset.group, return_inverse=True)[1].astype(np.int64)
-    for start in range(0, len(order), BATCH_SAMPLES):
-        rows = order[start : start + BATCH_SAMPLES]
-        outputs = runtime.all_exits({name: array[rows] for name, array in dataset.inputs.items()})
-        builder.add(
-            outputs.logits,
-            outputs.features,
-            None if dataset.labels is None else dataset.labels[rows],
-            None if group is None else group[rows],
-        )
-        if progress is not None:
-            progress(min(start + BATCH_SAMPLES, len(order)), len(order))
-    return builder.build(dataset.sha256)
-
-
-def gate_layout(manifest: Manifest) -> GateLayout:
-    """Return the layout that all gates of a bundle share.
-
-    Raises:
-        InputError: Its gates differ.
-    """
-    layouts = {GateLayout.of(stage.gate) for stage in manifest.stages if stage.gate}
-    if len(layouts) != 1:
-        raise InputError(
-            f"this bundle has {len(layouts)} different gates; a policy needs one gate at all "
-            "exits but the last.",
-            hint="compile with a single --gate.",
-            code="policy.gates",
-        )
-    return layouts.pop()
-
-
-def _dataset(data: Data, manifest: Manifest) -> Dataset:
-    """Return the data set, checked against the model's inputs and classes."""
-    classes = manifest.stages[-1].exit.outputs[0].shape[-1]
-    if isinstance(data, Dataset):
-        if data.labels is not None and isinstance(classes, int):
-            check_labels(data.labels, classes, len(data))
-        return data
-    return load_dataset(
-        data,
-        inputs=manifest.inputs,
-        classes=manifest.classes,
-        class_count=classes if isinstance(classes, int) else None,
-    )
-
-
-def _cost_tables(
-    runtime: Runtime, flops: CostTable, kind: CostKind, budget: Budget | None
-) -> tuple[CostTable, ...]:
-    """Return the tables wanted, the one that decides first; measures latency where it is asked."""
-    if kind == "flops":
-        return (flops,)
-    latency = load_or_measure(runtime).cost_table()
-    if budget is not None:
-        check_budget(budget, latency)
-    return latency, flops
+    checks = Checks(None, cost, None)
+    found = gather(bundle, data, checks, label_free=label_free, target=target, progress=progress)
+    swept = sweep(found.records, found.tables[0])
+    return swept, judge(swept, max_drop)

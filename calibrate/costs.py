@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import NormalDist
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +14,12 @@ from edgeexit.budget import Budget
 from edgeexit.bundle.exits import CostTable
 from edgeexit.bundle.specs import Manifest
 from edgeexit.errors import BudgetError, InputError
+
+MEDIAN_ERROR = 1.2533
+"""Standard error of a median, in standard deviations over the root of the count."""
+
+NORMAL_P90 = 1.2816
+"""The 90th percentile of the normal distribution, in standard deviations above its median."""
 
 Array = npt.NDArray[np.float64]
 
@@ -56,6 +65,53 @@ def latency_table(stages: Sequence[float], static: float, fingerprint: str) -> C
     """
     per_exit = tuple(float(cost) for cost in np.cumsum(np.asarray(stages, dtype=np.float64)))
     return checked_table(CostTable("latency", per_exit, float(static), fingerprint))
+
+
+class Percentiles(Protocol):
+    """Times of one thing, as a profile keeps them: a count and two percentiles."""
+
+    @property
+    def count(self) -> int:
+        """How many times it was measured."""
+
+    @property
+    def p50(self) -> float:
+        """The median, in milliseconds."""
+
+    @property
+    def p90(self) -> float:
+        """What 90 % stay below, in milliseconds."""
+
+
+def with_errors(table: CostTable, times: Sequence[Percentiles]) -> CostTable:
+    """Return the table with standard errors of its costs.
+
+    A median of n normal times errs by ``1.253 s / sqrt(n)``, and their standard deviation s is
+    ``(p90 - p50) / 1.282``; times have a longer tail above than below, so s is rather too large.
+    The errors of the parts add up, since what disturbs one stage disturbs the others. What differs
+    between two measurements, a clock or another load, is not in them.
+
+    Args:
+        table: K costs.
+        times: Of the K stages, and of what a call spends besides.
+    """
+    *stages, rest = [
+        MEDIAN_ERROR * (each.p90 - each.p50) / NORMAL_P90 / np.sqrt(each.count) for each in times
+    ]
+    errors = np.cumsum(stages) + rest
+    return replace(table, errors=tuple(float(error) for error in errors))
+
+
+def upper_costs(table: CostTable, alpha: float) -> Array:
+    """Return costs ``(K,)`` that are below none of the true ones with probability 1 - alpha.
+
+    Measured costs are taken to err normally: ``c_k + z se_k``, z for alpha / K, made to rise.
+    """
+    costs: Array = np.asarray(table.per_exit, dtype=np.float64)
+    if not any(table.errors):
+        return costs
+    z = NormalDist().inv_cdf(1 - alpha / len(costs))
+    return np.maximum.accumulate(costs + z * np.asarray(table.errors))
 
 
 def check_budget(budget: Budget, table: CostTable) -> None:

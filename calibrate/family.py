@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def fit_family(
     """
     chosen = find_policy(policy) if isinstance(policy, str) else policy
     tables = {table.kind: checked_table(table) for table in costs}
-    lead = _leading_table(tables, records.num_exits, budget)
+    lead = leading_table(tables, records.num_exits, budget)
     if budget is not None:
         check_budget(budget, lead)
     shape = chosen.fit(
@@ -73,10 +74,29 @@ def fit_family(
     )
 
 
-def _leading_table(
-    tables: dict[CostKind, CostTable], exits: int, budget: Budget | None
+def remeasured(family: ExitFamily, records: ExitRecords) -> ExitFamily:
+    """Return the family with every row measured on other records."""
+    shares, quality = measure(
+        gate_scores(records, family.params), family.thresholds, records.quality
+    )
+    return replace(
+        family,
+        shares=shares,
+        quality=quality,
+        per_exit_quality=records.quality.mean(axis=0, dtype=np.float64),
+        samples=len(records),
+    )
+
+
+def leading_table(
+    tables: Mapping[CostKind, CostTable], exits: int, budget: Budget | None
 ) -> CostTable:
-    """Return the table that decides: the budget's kind, or the first one."""
+    """Return the table that decides: the budget's kind, or the first one.
+
+    Raises:
+        BudgetError: There is no table of the budget's kind.
+        InputError: There is no table, or one does not fit the number of exits.
+    """
     for table in tables.values():
         if len(table.per_exit) != exits:
             raise InputError(

@@ -70,11 +70,13 @@ def frontier(
         family: The calibrated exits.
         kind: Which cost to hold against.
         budgets: Budgets in that unit. By default the cheapest and the dearest point, and between
-            them every twentieth of the static model.
+            them every twentieth of the static model; of a certified family, the certified ones.
 
     Raises:
         BudgetError: The family has no such costs, or a budget is out of its bounds.
     """
+    if budgets is None and family.certificate is not None:
+        budgets = [entry.budget.value for entry in family.certificate.budgets]
     if budgets is None:
         curve = family.curve(kind)
         inner = np.asarray(GRID) * family.costs[kind].static
@@ -88,7 +90,8 @@ def recommend(
 ) -> OperatingPoint:
     """Return the cheapest point that loses at most ``max_drop`` points against the last exit.
 
-    The last row loses nothing, so there is always one.
+    The last row loses nothing, so there is always one. Of a certified family it is the cheapest
+    certified budget that is certified to lose no more than the drop it was certified for.
 
     Args:
         family: The calibrated exits.
@@ -98,6 +101,10 @@ def recommend(
     Raises:
         BudgetError: The family has no such costs.
     """
+    if family.certificate is not None:
+        entries = family.certificate.budgets
+        keeping = [each for each in entries if family.certificate.keeps_drop(each.position)]
+        return point_at(family, (keeping or entries)[0 if keeping else -1].budget)
     curve = family.curve(kind)
     least = float(family.per_exit_quality[-1]) - max_drop / 100
     good: npt.NDArray[np.intp] = np.flatnonzero(family.quality >= least - 1e-12)

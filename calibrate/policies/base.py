@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from edgeexit.calibrate.records import ExitRecords
+from edgeexit.calibrate.records import ExitRecords, GateLayout
 from edgeexit.errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -45,6 +45,10 @@ class Policy(ABC):
     needs: ClassVar[tuple[str, ...]]
     discrete: ClassVar[bool] = False
 
+    def suits(self, gate: GateLayout) -> bool:
+        """Return whether the policy can use a gate."""
+        return gate.name in self.gates and set(self.needs) <= set(gate.features)
+
     def fit(self, records: ExitRecords, costs: Array, reference: float) -> Shape:
         """Return the shape for these records.
 
@@ -59,7 +63,7 @@ class Policy(ABC):
         """
         gate = records.gate
         missing = [name for name in self.needs if name not in gate.features]
-        if gate.name not in self.gates or missing:
+        if not self.suits(gate):
             lack = f" with features {', '.join(missing)}" if missing else ""
             raise InputError(
                 f"policy {self.name} cannot use this model's gate {gate.name!r}; it needs "

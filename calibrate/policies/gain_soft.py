@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeexit.calibrate.nesting import gate_scores, shared_rows
+from edgeexit.calibrate.nesting import gate_scores
 from edgeexit.calibrate.policies.base import Array, Policy, Shape, weighed
+from edgeexit.calibrate.policies.lagrangian import priced_thresholds
 from edgeexit.calibrate.policies.regression import Design, sigmoid
 from edgeexit.calibrate.policies.soft import targets
 from edgeexit.calibrate.records import ExitRecords
@@ -24,6 +25,13 @@ PREDICTORS = (
 )
 """Features the gain is regressed on, where a gate has them; ``bias`` takes the intercept."""
 
+CONFIDENCE = ("log_odds", "log_odds_squared")
+"""Predictors that are nearly free; the others must earn their weight."""
+
+CONFIDENCE_RIDGE, OTHER_RIDGE = 0.3, 150.0
+"""Penalties on squared weights: at 1,000 samples the others add some tenths of what least squares
+would give them, at 50,000 nearly all."""
+
 PRICE_STEPS = 30
 """Bisection steps on the price of cost."""
 
@@ -37,13 +45,17 @@ class _Problem:
 
     Attributes:
         designs: One :class:`Design` a gate.
-        expected: ``(n, K)``: what leaving at each exit is worth, as far as its gate can tell.
+        expected: ``(n, K - 1)``: what leaving at each exit is worth, as far as its gate can tell.
+        reward: ``(n, K)``: what it is worth.
         costs: ``(K,)`` cumulative costs, in units of c_K.
+        ridge: ``(F,)`` penalties of the predictors.
     """
 
     designs: tuple[Design, ...]
     expected: Array
+    reward: Array
     costs: Array
+    ridge: Array
 
     def solve(self, price: float) -> tuple[list[Array], float]:
         """Return the gain's weights at each gate, and the mean cost of stopping at no gain.
@@ -51,14 +63,15 @@ class _Problem:
         Args:
             price: Quality that one c_K of cost must earn.
         """
-        worth = self.expected[:, -1].copy()
+        worth = self.reward[:, -1].copy()
         spent = np.full(len(worth), self.costs[-1])
         weights: list[Array] = []
         for gate in reversed(range(len(self.designs))):
             toll = price * (self.costs[gate + 1] - self.costs[gate])
-            coefficients = self.designs[gate].linear(worth - self.expected[:, gate] - toll)
+            target = worth - self.expected[:, gate] - toll
+            coefficients = self.designs[gate].linear(target, self.ridge)
             gain = self.designs[gate].matrix @ coefficients
-            worth = self.expected[:, gate] + np.maximum(gain, 0.0)
+            worth = np.where(gain > 0, worth - toll, self.reward[:, gate])
             spent = np.where(gain <= 0, self.costs[gate], spent)
             weights.insert(0, coefficients)
         return weights, float(spent.mean())
@@ -79,14 +92,16 @@ class _Problem:
 class GainSoft(Policy):
     """Stopping by backward induction on soft labels.
 
-    With ``p_k`` a ridge logistic regression of exit k's worth on its gate's features ``phi_k``,
-    and ``V = p_K`` to begin with, for k = K-1..1 the gain of going on at a price ``lambda``,
-    ``V - p_k - lambda (c_{k+1} - c_k)``, is ridge-regressed on ``phi_k`` to ``b_k``, and
-    ``V = p_k + max(phi_k b_k, 0)``. lambda is bisected so that leaving where the gain is at most
-    0 costs the reference budget on average. The score is ``-phi_k b_k``; the knob is one
-    threshold for all gates. It is fitted value iteration for optimal stopping (Tsitsiklis and Van
-    Roy, "Regression methods for pricing complex American-style options", 2001) with the last
-    exit's calibrated belief as its reward; worked out and measured for edgeexit.
+    With ``y_k`` the soft label of exit k, ``p_k`` its ridge logistic regression on the gate's
+    features ``phi_k``, and ``V = y_K`` to begin with, for k = K-1..1 the gain of going on at a
+    price ``lambda``, ``V - p_k - lambda (c_{k+1} - c_k)``, is ridge-regressed on ``phi_k`` to
+    ``b_k``; then ``V`` becomes ``V - lambda (c_{k+1} - c_k)`` where ``phi_k b_k > 0`` and ``y_k``
+    elsewhere. lambda is bisected so that leaving where the gain is at most 0 costs the reference
+    budget on average. This is least-squares Monte Carlo for optimal stopping (Longstaff and
+    Schwartz, "Valuing American Options by Simulation", 2001) with the last exit's calibrated belief
+    as its reward. The score is ``-phi_k b_k``. Its thresholds are those that serve each price of
+    cost best (:func:`priced_thresholds`), which mends what a linear gain gets wrong at a gate; the
+    knob is the price. Worked out and measured for edgeexit.
     """
 
     name = "gain-soft"
@@ -104,7 +119,10 @@ class GainSoft(Policy):
             sigmoid(design.matrix @ design.logistic(reward[:, gate]))
             for gate, design in enumerate(designs)
         ]
-        problem = _Problem(designs, np.column_stack([*expected, reward[:, -1]]), costs / costs[-1])
+        ridge = np.array(
+            [CONFIDENCE_RIDGE if name in CONFIDENCE else OTHER_RIDGE for name in names]
+        )
+        problem = _Problem(designs, np.column_stack(expected), reward, costs / costs[-1], ridge)
         params = []
         for design, weights in zip(designs, problem.at(reference / costs[-1]), strict=True):
             intercept, slopes = design.raw(-weights)
@@ -112,4 +130,4 @@ class GainSoft(Policy):
                 weighed(records, {"bias": intercept, **dict(zip(names, slopes, strict=True))})
             )
         scores = gate_scores(records, tuple(params))
-        return Shape(tuple(params), shared_rows(scores, costs))
+        return Shape(tuple(params), priced_thresholds(scores, reward, costs))

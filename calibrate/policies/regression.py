@@ -45,11 +45,16 @@ class Design:
         standard: Array = np.where(scale == deviation, (values - mean) / scale, 0.0)
         return cls(np.column_stack([np.ones(len(values)), standard]), mean, scale)
 
-    def linear(self, target: Array) -> Array:
-        """Return the ridge regression ``(1 + F,)`` of ``target (n,)``; its intercept is free."""
+    def linear(self, target: Array, ridge: float | Array = RIDGE) -> Array:
+        """Return the ridge regression ``(1 + F,)`` of ``target (n,)``; its intercept is free.
+
+        Args:
+            target: What to regress.
+            ridge: Penalty on each squared weight, one for all or ``(F,)``.
+        """
         gram = self.matrix.T @ self.matrix
-        penalty = np.full(len(gram), RIDGE)
-        penalty[0] = 0.0
+        penalty = np.zeros(len(gram))
+        penalty[1:] = ridge
         solution = np.linalg.solve(gram + np.diag(penalty), self.matrix.T @ target)
         return np.asarray(solution, dtype=np.float64)
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.budget import Budget, CostKind
+from edgeexit.bundle.certificate import Certificate
 from edgeexit.errors import BudgetError, BundleError
 
 Array = npt.NDArray[np.float64]
@@ -25,12 +26,14 @@ class CostTable:
         per_exit: Cumulative cost ``c_k`` of leaving at exit k, length K.
         static: Cost of the whole static model in the same unit.
         fingerprint: The device on which a latency was measured; empty for FLOPs.
+        errors: Standard error of each cost, length K; empty where costs are counted, or unknown.
     """
 
     kind: CostKind
     per_exit: tuple[float, ...]
     static: float
     fingerprint: str = ""
+    errors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class ExitFamily:
         samples: Number of calibration samples.
         data_sha256: Digest of the calibration data.
         budget: The budget it was calibrated at, or None.
+        certificate: What it is certified to keep, or None. Where there is one, a budget snaps
+            down to the largest certified one.
 
     Raises:
         BundleError: The parts disagree in size, a number is not finite, or a row of thresholds
@@ -90,6 +95,7 @@ class ExitFamily:
     samples: int
     data_sha256: str
     budget: Budget | None
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts agree; see the class."""
@@ -113,12 +119,17 @@ class ExitFamily:
     def position(self, budget: Budget) -> float:
         """Return the knob, a position in [0, M - 1] between rows, whose mean cost is ``budget``.
 
+        With a certificate it is that of the largest certified budget that is not above it.
+
         Raises:
             BudgetError: The budget is below the cheapest or above the dearest row, or of a kind
-                that was not calibrated.
+                that was not calibrated or not certified.
         """
         curve = self.curve(budget.kind)
         low, high = float(curve[0]), float(curve[-1])
+        if self.certificate is not None:
+            # Measured costs are certified with their error bars, and so beyond the curve's end.
+            high = max(high, self.certificate.budgets[-1].budget.value)
         tolerance = 1e-6 * high
         if not low - tolerance <= budget.value <= high + tolerance:
             raise BudgetError(
@@ -127,6 +138,8 @@ class ExitFamily:
                 hint="choose a budget between the two.",
                 code="budget.bounds",
             )
+        if self.certificate is not None:
+            return self.certificate.at(budget).position
         value = min(max(budget.value, low), high)
         row = int(np.searchsorted(curve, value, side="right")) - 1
         if self.discrete or row == len(curve) - 1:
@@ -139,14 +152,21 @@ class ExitFamily:
         Raises:
             BudgetError: As :meth:`position`.
         """
-        position = self.position(budget)
-        row = min(int(position), len(self.thresholds) - 2) if len(self.thresholds) > 1 else 0
-        weight = position - row
-        upper = self.thresholds[min(row + 1, len(self.thresholds) - 1)]
-        low = self.thresholds[row]
-        mixed = low if weight == 0 else (1 - weight) * low + weight * upper
         params = tuple(np.asarray(vector, dtype=np.float32) for vector in self.params)
-        return ExitSettings(params, mixed.astype(np.float32))
+        return ExitSettings(params, mixed_thresholds(self.thresholds, self.position(budget)))
+
+
+def mixed_thresholds(table: Array, position: float) -> npt.NDArray[np.float32]:
+    """Return the thresholds ``(K - 1,)`` at a position between two rows of ``(M, K - 1)``.
+
+    Rounding to float32 keeps the order of positions, so what is nested stays nested.
+    """
+    row = min(int(position), len(table) - 2) if len(table) > 1 else 0
+    weight = position - row
+    upper = table[min(row + 1, len(table) - 1)]
+    low = table[row]
+    mixed: Array = low if weight == 0 else np.minimum(low + weight * (upper - low), upper)
+    return mixed.astype(np.float32)
 
 
 def _require(holds: bool | np.bool_, field: str, fault: str) -> None:
@@ -188,6 +208,28 @@ def _check_family(family: ExitFamily) -> None:
     _require(bool(family.costs), "costs", "must hold at least one table.")
     for kind, table in family.costs.items():
         _check_costs(kind, table, gates + 1)
+    if family.certificate is not None:
+        _check_certificate(family.certificate, rows, family)
+
+
+def _check_certificate(certificate: Certificate, rows: int, family: ExitFamily) -> None:
+    field = "certificate"
+    _require(0 < certificate.confidence < 1, field, "must have a confidence between 0 and 1.")
+    _require(certificate.units >= 1, field, f"must have units, has {certificate.units}.")
+    _require(certificate.unlabelled >= 0, field, f"counts {certificate.unlabelled} samples.")
+    _require(bool(certificate.budgets), field, "must hold at least one budget.")
+    kinds = {entry.budget.kind for entry in certificate.budgets}
+    _require(kinds <= set(family.costs) and len(kinds) == 1, field, f"is of kinds {sorted(kinds)}.")
+    values = [entry.budget.value for entry in certificate.budgets]
+    positions = [entry.position for entry in certificate.budgets]
+    _require(values == sorted(values) and values[0] > 0, field, "must have rising budgets.")
+    ordered = positions == sorted(positions) and 0 <= positions[0] <= positions[-1] <= rows - 1
+    _require(ordered, field, f"must have rising positions from 0 to {rows - 1}.")
+    together = (certificate.max_drop is None) == (certificate.drop_position is None)
+    _require(together, field, "must have both of max_drop and drop_position, or neither.")
+    if certificate.drop_position is not None:
+        inside = 0 <= certificate.drop_position <= rows - 1
+        _require(inside, field, f"must have a drop_position from 0 to {rows - 1}.")
 
 
 def _check_costs(kind: CostKind, table: CostTable, exits: int) -> None:
@@ -198,3 +240,6 @@ def _check_costs(kind: CostKind, table: CostTable, exits: int) -> None:
     costs = np.asarray((*table.per_exit, table.static))
     positive = (np.isfinite(costs) & (costs > 0)).all()
     _require(positive, field, "must hold positive, finite numbers only.")
+    errors = np.asarray(table.errors)
+    sound = len(errors) in (0, exits) and bool((np.isfinite(errors) & (errors >= 0)).all())
+    _require(sound, field, f"must have no errors or {exits} that are not negative.")

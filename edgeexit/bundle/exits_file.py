@@ -8,7 +8,7 @@ from edgeexit.bundle.atomic import write_atomic
 from edgeexit.bundle.codec import decode, encode
 from edgeexit.bundle.exits import ExitFamily
 from edgeexit.bundle.integrity import read_bounded
-from edgeexit.bundle.jsonfile import seal_json, unseal_json
+from edgeexit.bundle.jsonfile import Json, seal_json, unseal_json
 from edgeexit.bundle.specs import Manifest
 from edgeexit.errors import BundleError
 
@@ -21,7 +21,7 @@ def exits_bytes(family: ExitFamily) -> bytes:
     Raises:
         BundleError: A reader would refuse the family; the message names the field.
     """
-    data, _ = seal_json("exits", encode(family))
+    data, _ = seal_json("exits", _without_unused(encode(family)))
     parse_exits(data, "exits.json")
     return data
 
@@ -37,7 +37,33 @@ def parse_exits(data: bytes, where: str) -> ExitFamily:
         BundleError: The bytes are damaged or the family contradicts itself.
     """
     body, _ = unseal_json(data, "exits", where, MAX_EXITS_BYTES)
-    return decode(ExitFamily, body, where)
+    return decode(ExitFamily, _with_all_keys(body), where)
+
+
+def _without_unused(body: Json) -> Json:
+    """Drop the keys that came later where they say nothing, so that older readers take the file."""
+    if isinstance(body, dict):
+        if body["certificate"] is None:
+            del body["certificate"]
+        for table in _tables(body):
+            if not table["errors"]:
+                del table["errors"]
+    return body
+
+
+def _with_all_keys(body: Json) -> Json:
+    """Put the keys that came later where a file lacks them."""
+    if isinstance(body, dict):
+        body.setdefault("certificate", None)
+        for table in _tables(body):
+            table.setdefault("errors", [])
+    return body
+
+
+def _tables(body: dict[str, Json]) -> list[dict[str, Json]]:
+    costs = body.get("costs")
+    tables = costs.values() if isinstance(costs, dict) else ()
+    return [table for table in tables if isinstance(table, dict)]
 
 
 def read_exits(path: Path) -> ExitFamily:

@@ -19,6 +19,9 @@ RECIPE = "recipe.json"
 
 SCHEMA = 1
 
+LARGEST_SIZE = 2**31 - 1
+"""Largest size of a dimension, that of an int32: beyond any memory, and no engine chokes on it."""
+
 Range = tuple[int, int, int]
 """The smallest, typical and largest size of a dimension."""
 
@@ -71,16 +74,17 @@ class Recipe:
 
         Raises:
             BundleError: A key is unknown or missing, a value has another type, the schema is
-                newer, or a range is not ascending from 1.
+                newer, or a range is not ascending from 1 to :data:`LARGEST_SIZE`.
         """
         recipe = decode(cls, value, RECIPE)
         if recipe.schema != SCHEMA:
             raise damaged(RECIPE, f"has schema {recipe.schema}; this edgeexit reads {SCHEMA}.")
         for symbol, sizes in recipe.ranges.items():
-            ascending = len(sizes) == 3 and 1 <= sizes[0] <= sizes[1] <= sizes[2]
-            if not ascending:
+            if len(sizes) != 3 or not is_range(*sizes):
                 raise damaged(
-                    RECIPE, f"ranges.{symbol[:80]} is {list(sizes)}; three ascending sizes from 1."
+                    RECIPE,
+                    f"ranges.{symbol[:80]} is {list(sizes)}; three ascending sizes from 1 to "
+                    f"{LARGEST_SIZE}.",
                 )
         return recipe
 
@@ -91,6 +95,11 @@ class Recipe:
     def graph(self, file: str) -> GraphRecipe | None:
         """Return the entry of a graph by its path in the bundle, or None where there is none."""
         return next((graph for graph in self.graphs if graph.file == file), None)
+
+
+def is_range(low: int, usual: int, high: int) -> bool:
+    """Tell whether three sizes ascend and engines have room for them."""
+    return 1 <= low <= usual <= high <= LARGEST_SIZE
 
 
 def batch_range(buckets: tuple[int, ...]) -> dict[str, Range]:

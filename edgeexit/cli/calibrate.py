@@ -13,15 +13,35 @@ from edgeexit.cli.tables import percent, shares
 from edgeexit.cli.verb import PATH, bundle_argument, target_option, verb
 
 if TYPE_CHECKING:
+    from edgeexit.bundle.certificate import Certificate
     from edgeexit.bundle.exits import ExitFamily
     from edgeexit.calibrate.frontier import OperatingPoint
+
+
+POLICY_NAMES = (
+    "gain-soft", "opt-soft", "opt", "geometric", "eero", "single", "margin", "entropy", "energy",
+    "patience",
+)  # fmt: skip
+"""Named here so that ``--help`` need not load the calibrator; a test holds them to its registry."""
+
+
+def budgets(value: Any) -> tuple[Budget, ...]:
+    """Parse budgets separated by commas, e.g. ``0.3,0.5`` or ``8ms,10ms``."""
+    if isinstance(value, tuple):
+        return value
+    return tuple(Budget.parse(text) for text in str(value).split(",") if text.strip())
 
 
 @verb("calibrate", short_help="Fit the exits of a bundle to a budget on labelled data.")
 @bundle_argument
 @click.option("--data", required=True, help="Labelled .npz, image folder or module:function.")
 @click.option("--budget", type=Budget.parse, metavar="0.5|8ms", help="Mean cost to calibrate at.")
-@click.option("--policy", default="gain-soft", show_default=True, help="How exits are chosen.")
+@click.option(
+    "--policy",
+    default="gain-soft",
+    show_default=True,
+    help=f"How exits are chosen: {', '.join(POLICY_NAMES)}.",
+)
 @click.option(
     "--cost",
     type=click.Choice(("flops", "latency")),
@@ -33,9 +53,31 @@ if TYPE_CHECKING:
 @click.option(
     "--max-drop",
     type=float,
-    default=0.5,
-    show_default=True,
-    help="Points the recommendation may lose.",
+    show_default="0.5",
+    help="Points the recommendation may lose; with --guarantee certified.",
+)
+@click.option(
+    "--guarantee",
+    type=float,
+    metavar="0.95",
+    help="Certify, with this confidence, that mean cost stays within the budget.",
+)
+@click.option(
+    "--iid",
+    is_flag=True,
+    help="Samples without groups were drawn independently; a guarantee needs to know.",
+)
+@click.option(
+    "--certify",
+    type=budgets,
+    metavar="0.3,0.5",
+    default=(),
+    help="Further budgets to certify. Without any: every tenth of the static model.",
+)
+@click.option("--unlabelled", help="Further data that set the knob of a guarantee.")
+@click.option("--label-free", is_flag=True, help="Ignore labels: agree with the last exit.")
+@click.option(
+    "--sweep", is_flag=True, help="Compare all policies over all budgets, and write nothing."
 )
 @target_option
 def command(
@@ -46,7 +88,13 @@ def command(
     budget: Budget | None,
     policy: str,
     cost: CostKind,
-    max_drop: float,
+    max_drop: float | None,
+    guarantee: float | None,
+    iid: bool,
+    certify: tuple[Budget, ...],
+    unlabelled: str | None,
+    label_free: bool,
+    sweep: bool,
     output: Path | None,
     target: str | None,
 ) -> None:
@@ -55,10 +103,19 @@ def command(
     The stored family serves every budget; --budget says for which one it is fitted best, and is
     refused where the model cannot meet it. Without it the cheapest point that loses at most
     --max-drop percentage points is recommended.
+
+    --guarantee certifies budgets for data like these: it needs an array `group` that says which
+    samples belong together, or --iid. The runtime then keeps to the certified budgets.
+
+    --sweep shows what each policy does at each budget on data it was not fitted on, what an
+    oracle could do, and whether early exits are worth it at all.
     """
     from edgeexit.calibrate.calibrate import calibrate_exits
 
     kind: CostKind = budget.kind if budget else cost
+    if sweep:
+        _sweep(reply, bundle, data, kind, max_drop, target, label_free=label_free)
+        return
     with reply.progress() as progress:
         calibration = calibrate_exits(
             bundle,
@@ -67,11 +124,17 @@ def command(
             policy=policy,
             cost=kind,
             max_drop=max_drop,
+            guarantee=guarantee,
+            iid=iid,
+            certify=certify,
+            unlabelled=unlabelled,
+            label_free=label_free,
             target=target,
             output=output,
             progress=lambda done, total: progress("recording exits", done / total),
         )
     family, point = calibration.family, calibration.point
+    certificate = family.certificate
     reply.answer(
         {
             "bundle": str(bundle),
@@ -82,13 +145,96 @@ def command(
             "quality_kind": family.quality_kind,
             "per_exit_quality": [float(value) for value in family.per_exit_quality],
             "recommended": calibration.recommended,
+            "certificate": None if certificate is None else certificate_answer(certificate),
             "point": point_answer(point),
             "table": [point_answer(row) for row in calibration.table],
         },
         f"calibrated {bundle} with {family.policy} on {family.samples} samples",
         point_table(calibration.table, family),
         _verdict(point, family, recommended=calibration.recommended),
+        *_discrete_lines(point, family),
+        *([] if certificate is None else certified_lines(certificate, family, point)),
     )
+
+
+def _sweep(
+    reply: Reply,
+    bundle: Path,
+    data: str,
+    cost: CostKind,
+    max_drop: float | None,
+    target: str | None,
+    *,
+    label_free: bool,
+) -> None:
+    """Answer with the comparison of all policies over all budgets."""
+    from edgeexit.calibrate.calibrate import sweep_exits
+    from edgeexit.calibrate.frontier import DEFAULT_MAX_DROP
+    from edgeexit.cli.sweep_tables import (
+        curve_table,
+        exit_table,
+        policy_table,
+        sweep_answer,
+        verdict_line,
+    )
+
+    with reply.progress() as progress:
+        found, verdict = sweep_exits(
+            bundle,
+            data,
+            cost=cost,
+            max_drop=DEFAULT_MAX_DROP if max_drop is None else max_drop,
+            label_free=label_free,
+            target=target,
+            progress=lambda done, total: progress("recording exits", done / total),
+        )
+    reply.answer(
+        {"bundle": str(bundle), **sweep_answer(found, verdict)},
+        curve_table(found),
+        policy_table(found),
+        exit_table(found),
+        verdict_line(verdict, found.quality_kind),
+    )
+
+
+def certificate_answer(certificate: Certificate) -> dict[str, Any]:
+    """Return a certificate as JSON."""
+    dropless = certificate.max_drop is None
+    return {
+        "confidence": certificate.confidence,
+        "unit": certificate.unit,
+        "units": certificate.units,
+        "unlabelled": certificate.unlabelled,
+        "budgets": [
+            {
+                "budget": entry.budget.value,
+                "position": entry.position,
+                **({} if dropless else {"drop": certificate.keeps_drop(entry.position)}),
+            }
+            for entry in certificate.budgets
+        ],
+        "max_drop": certificate.max_drop,
+    }
+
+
+def certified_lines(
+    certificate: Certificate, family: ExitFamily, point: OperatingPoint
+) -> list[str]:
+    """Return what is guaranteed, and for which data."""
+    sure = f"{100 * certificate.confidence:g} %"
+    entry = certificate.at(point.budget)
+    what = "samples" if certificate.unit == "sample" else "groups"
+    lines = [
+        f"guaranteed with {sure} confidence, for data like these {certificate.units} independent "
+        f"{what}: mean cost at most {entry.budget}"
+    ]
+    if certificate.max_drop is not None:
+        kept = "" if certificate.keeps_drop(entry.position) else "not certified at this budget: "
+        lines.append(
+            f"{kept}at most {certificate.max_drop:g} points of {family.quality_kind} lost against "
+            "the last exit"
+        )
+    return lines
 
 
 def point_answer(point: OperatingPoint) -> dict[str, Any]:
@@ -118,6 +264,18 @@ def point_table(points: tuple[OperatingPoint, ...], family: ExitFamily) -> Table
     return Table(
         ("budget", "cost / static", family.quality_kind, "points lost", "exit shares"), rows
     )
+
+
+def _discrete_lines(point: OperatingPoint, family: ExitFamily) -> list[str]:
+    """Return a line on what a policy with few settings makes of a budget."""
+    if not family.discrete:
+        return []
+    settings = len({round(float(cost), 9) for cost in family.curve(point.budget.kind)})
+    cost = Budget(point.cost, point.budget.kind)
+    return [
+        f"{family.policy} has {settings} settings; the nearest that costs no more than "
+        f"{point.budget} costs {cost}"
+    ]
 
 
 def _verdict(point: OperatingPoint, family: ExitFamily, *, recommended: bool) -> str:

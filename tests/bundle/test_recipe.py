@@ -43,6 +43,7 @@ def test_batches_span_the_buckets_of_the_device():
         ({"ranges": {"batch": [1, 2]}}, r"ranges.batch is \[1, 2\]; three ascending sizes from 1"),
         ({"ranges": {"batch": [4, 2, 8]}}, r"ranges.batch is \[4, 2, 8\]"),
         ({"ranges": {"batch": [0, 2, 8]}}, r"ranges.batch is \[0, 2, 8\]"),
+        ({"ranges": {"batch": [1, 2, 1 << 31]}}, "ascending sizes from 1 to 2147483647"),
         ({"ranges": {"batch": ["1", 2, 8]}}, "ranges"),
         ({"typing": "weak"}, "typing"),
         ({"float_type": "bfloat16"}, "float_type"),
