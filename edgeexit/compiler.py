@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,18 @@ from edgeexit.bundle.paths import MANIFEST
 from edgeexit.bundle.recipe import RECIPE, Range, Recipe, batch_range
 from edgeexit.bundle.specs import Manifest, Preprocessing, Provenance, TensorSpec
 from edgeexit.bundle.writer import BundleWriter
+from edgeexit.compile_data import (
+    Source,
+    first_rows,
+    load_labelled,
+    parity_inputs,
+    single_rows,
+    trace_samples,
+)
 from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.errors import InputError, ModelError
 from edgeexit.model_card import model_card
 from edgeexit.provenance import provenance_of, provenance_of_tuned
-from edgeexit.samples import random_inputs
 from edgeexit.targets.device import Device, load_device
 from edgeexit.targets.registry import get_target
 from edgeexit.tuned import TunedFolder
@@ -37,7 +44,6 @@ SCHEMA = 1
 STATIC = "graphs/static.onnx"
 WHOLE = "graphs/whole.onnx"
 
-Source = str | Path | Mapping[str, Any]
 Progress = Callable[[str, float], None]
 
 _QUANT_SAMPLES = 300
@@ -117,19 +123,19 @@ def compile_model(
     with BundleWriter(output) as writer, tempfile.TemporaryDirectory() as workdir:
         work = _Work(writer, Path(workdir), device, target, chosen)
         report("reading the model", 0.0)
-        samples = samples or _samples_of(data or quant_data)
+        samples = samples or trace_samples(data or quant_data, _PROBE_SAMPLES)
         source = work.read(model, exits, input_shape, samples, preprocessing)
         report("loading data", 0.1)
         inputs = source.describe()
         sizes = work.ranges(inputs, ranges or {})
         quant = None if quant_data is None else load_dataset(quant_data, inputs=inputs)
-        labelled = _load_labelled(data, inputs, classes, source.class_count)
+        labelled = load_labelled(data, inputs, classes, source.class_count)
         real = labelled or quant
         if chosen == "int8" and quant is not None:
             report("quantizing", 0.15)
             work.quantize(source, quant, keep_float)
         names = classes or (real.classes if real else None)
-        probe = _first(real.inputs, _PROBE_SAMPLES) if real else samples
+        probe = first_rows(real.inputs, _PROBE_SAMPLES) if real else samples
         if device.computes_half(chosen):
             report("converting to float16", 0.45)
             work.halve(source, probe)
@@ -232,7 +238,7 @@ class _Work:
         from edgeexit.graph.quantize import quantize_int8
 
         self._keep_float_copy(model)
-        rows = _batches(data, 1, _QUANT_SAMPLES)
+        rows = single_rows(data, _QUANT_SAMPLES)
         model.graph = quantize_int8(model.graph, rows, keep_float=keep_float, workdir=self.folder)
         require_clean(model.graph)
 
@@ -309,10 +315,10 @@ class _Work:
         self, manifest: Manifest, model: _Model, data: Dataset | None
     ) -> dict[str, Any]:
         """Run stages and whole on the engines of this machine; write golden inputs and outputs."""
-        from edgeexit.parity import check_parity, compare_precisions, golden_outputs
+        from edgeexit.parity import check_parity, compare_precisions, golden_outputs, require_finite
 
-        inputs = _parity_inputs(manifest, data)
-        golden = _first(inputs, _GOLDEN_SAMPLES)
+        inputs = parity_inputs(manifest, data, _PARITY_SAMPLES)
+        golden = first_rows(inputs, _GOLDEN_SAMPLES)
         self.writer.add_golden(golden_outputs(self._provisional(manifest), golden))
         bundle = self._provisional(manifest)
         labels = None if data is None or data.labels is None else data.labels[:_PARITY_SAMPLES]
@@ -322,6 +328,7 @@ class _Work:
         if model.float_path is not None:
             compared = compare_precisions(model.float_path, bundle, inputs, labels)
             report = dataclasses.replace(report, vs_float=compared)
+        require_finite(report)
         return report.as_json()
 
     def _provisional(self, manifest: Manifest) -> Bundle:
@@ -330,42 +337,6 @@ class _Work:
         data, digest = manifest_bytes(listed)
         self.writer.add_bytes(MANIFEST, data)
         return Bundle(self.writer.folder, listed, digest)
-
-
-def _load_labelled(
-    data: Source | None,
-    inputs: Sequence[TensorSpec],
-    classes: Sequence[str] | None,
-    class_count: int | None,
-) -> Dataset | None:
-    if data is None:
-        return None
-    return load_dataset(data, inputs=inputs, classes=classes, class_count=class_count)
-
-
-def _samples_of(data: Source | None) -> Mapping[str, npt.NDArray[Any]] | None:
-    """Return a few inputs of a data set, to trace a torch module with; None where it has none."""
-    try:
-        return None if data is None else load_dataset(data, limit=_PROBE_SAMPLES).inputs
-    except InputError:
-        # Not fit for tracing, e.g. images to be preprocessed; its real check comes later.
-        return None
-
-
-def _first(inputs: Mapping[str, npt.NDArray[Any]], count: int) -> dict[str, npt.NDArray[Any]]:
-    return {name: array[:count] for name, array in inputs.items()}
-
-
-def _batches(data: Dataset, size: int, most: int) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    for start in range(0, min(len(data), most), size):
-        yield {name: array[start : start + size] for name, array in data.inputs.items()}
-
-
-def _parity_inputs(manifest: Manifest, data: Dataset | None) -> dict[str, npt.NDArray[Any]]:
-    """Return real inputs where there are some, else random ones."""
-    if data is not None:
-        return _first(data.inputs, _PARITY_SAMPLES)
-    return random_inputs(manifest.inputs, 32)
 
 
 def _model_name(model: str | Path) -> str:

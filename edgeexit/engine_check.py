@@ -7,7 +7,6 @@ meets three-axis attention at a fixed batch.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgeexit.bundle.bundle import Bundle
 from edgeexit.errors import EdgeExitError, TargetError
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
+from edgeexit.targets.faults import signal_name
 
 _TIMEOUT_S = 600.0
 
@@ -38,7 +38,7 @@ def require_survival(folder: Path, device: str | Path) -> None:
     except subprocess.TimeoutExpired:
         raise _died(device, f"did not answer within {_TIMEOUT_S:g} s") from None
     if child.returncode < 0:
-        raise _died(device, f"was killed by {signal.Signals(-child.returncode).name}")
+        raise _died(device, f"was killed by {signal_name(-child.returncode)}")
     if child.returncode:
         lines = child.stderr.strip().splitlines()
         raise TargetError(

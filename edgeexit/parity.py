@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgeexit.bundle.bundle import Bundle, Golden
 from edgeexit.engine_check import require_survival
-from edgeexit.errors import TargetError
+from edgeexit.errors import ModelError, TargetError
 from edgeexit.runtime.golden import ExitParity, Logits, compare_golden, compare_logits
 from edgeexit.runtime.machine import ANYWHERE, Machine
 from edgeexit.runtime.runtime import Runtime
@@ -163,6 +163,30 @@ def check_parity(
         )
     count = len(next(iter(inputs.values())))
     return ParityReport(count, "real" if real else "random", tuple(engines), skipped, accuracy)
+
+
+def require_finite(report: ParityReport) -> None:
+    """Raise where an exit answered NaN or infinity: nothing could be compared or calibrated.
+
+    Raises:
+        ModelError: The exit and the engine are named.
+    """
+    found = [
+        (engine.engine, exit_)
+        for engine in report.engines
+        for exit_ in (*engine.batch_1, *engine.random, *engine.batches, *engine.golden)
+    ]
+    found += [
+        ("ONNX Runtime", exit_) for exit_ in (report.vs_float.exits if report.vs_float else ())
+    ]
+    for engine_name, exit_ in found:
+        if not np.isfinite(exit_.max_abs_difference):
+            raise ModelError(
+                f"exit {exit_.exit!r} answers NaN or infinity on {engine_name}.",
+                hint="look for logarithms, roots and quotients that some inputs do not have; give "
+                "real inputs with --data; where it answers well in f32, compile it so.",
+                code="model.not-finite",
+            )
 
 
 def _reason(device: str | Path, error: TargetError) -> str:

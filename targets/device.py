@@ -44,6 +44,8 @@ class Device:
         static_batches: Precisions at which every batch bucket gets engines of its own, compiled
             for its size: faster where the engine is slow at dynamic sizes, for more memory.
         settings: Engine-specific settings.
+        power: ``idle_watts`` and ``watts_per_core`` of the CPU-time model, for a device without
+            power sensors; empty for its defaults.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Device:
     int8_compute: str = "auto"
     static_batches: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    power: Mapping[str, float] = field(default_factory=dict)
 
     def computes_half(self, precision: str) -> bool:
         """Tell whether what is not int8 computes in float16 at a precision, by the graph itself."""
@@ -178,6 +181,12 @@ def _are_buckets(value: object) -> bool:
     return value[:1] == [1] and value == sorted(set(value))
 
 
+def _are_watts(value: object) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"idle_watts", "watts_per_core"}:
+        return False
+    return all(type(watts) in (int, float) and 0 <= watts <= 10_000 for watts in value.values())
+
+
 _CHECKS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "name": (_is_text, "a text"),
     "description": (_is_text, "a text"),
@@ -192,6 +201,7 @@ _CHECKS: Mapping[str, tuple[Callable[[object], bool], str]] = {
         f"a list of some of {', '.join(PRECISIONS)}, each once",
     ),
     "settings": (lambda value: isinstance(value, dict), "a table"),
+    "power": (_are_watts, "a table of idle_watts and watts_per_core, both from 0 to 10,000"),
 }
 
-_OPTIONAL = frozenset({"int8_compute", "static_batches", "settings"})
+_OPTIONAL = frozenset({"int8_compute", "static_batches", "settings", "power"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def summary(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith(_PLACES)]
     return (" ".join(told) or type(error).__name__)[:300]
+
+
+def signal_name(number: int) -> str:
+    """Return the name of the signal that ended a process, such as ``SIGKILL``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def closed_engine() -> TargetError:

@@ -150,9 +150,27 @@ def read_jetson(root: Path = Path("/"), nvpmodel: str | None = None) -> Jetson |
         jetpack=JETPACKS.get(l4t or ""),
         power_mode=mode,
         power_mode_id=number,
-        clocks=(*_gpu_and_memory(root), *_cpus(root)),
-        temperatures=tuple(_temperatures(root)),
+        clocks=read_clocks(root),
+        temperatures=read_temperatures(root),
     )
+
+
+def read_clocks(root: Path = Path("/")) -> tuple[Clock, ...]:
+    """Return the clocks that the kernel tells, on any Linux. Never raises.
+
+    Args:
+        root: What stands in place of ``/``.
+    """
+    return (*_gpu_and_memory(root), *_cpus(root))
+
+
+def read_temperatures(root: Path = Path("/")) -> tuple[tuple[str, float], ...]:
+    """Return zone and degrees Celsius of the kernel's thermal zones, on any Linux. Never raises.
+
+    Args:
+        root: What stands in place of ``/``.
+    """
+    return tuple(_temperatures(root))
 
 
 def parse_release(text: str) -> str | None:

@@ -58,6 +58,9 @@ def command(
     """
     if sm is not None and not check:
         raise click.UsageError("--sm says what --check builds for; a device builds for itself.")
+    if check and (rebuild or trust_plans):
+        flag = "--rebuild" if rebuild else "--trust-plans"
+        raise click.UsageError(f"--check keeps nothing, so {flag} says nothing beside it.")
     opened = Bundle.open(bundle)
     if check:
         return _check(reply, opened, sm or "86", everything=everything)

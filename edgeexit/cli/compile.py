@@ -148,6 +148,12 @@ def _ranges(entries: tuple[str, ...]) -> dict[str, tuple[int, int, int]]:
                 hint="write for example --range seq=16,64,128.",
                 code="input.range-syntax",
             )
+        if symbol in ranges:
+            raise InputError(
+                f"--range names {symbol!r} twice.",
+                hint="give one range a dimension.",
+                code="input.range-syntax",
+            )
         low, usual, high = map(int, words)
         ranges[symbol] = low, usual, high
     return ranges

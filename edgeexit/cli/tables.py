@@ -5,25 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from edgeexit.bundle.boundary import boundary_bytes
 from edgeexit.bundle.bundle import Bundle
-from edgeexit.bundle.specs import Manifest, StageSpec, TensorSpec, dim_symbol
+from edgeexit.bundle.specs import Manifest, StageSpec, TensorSpec
 from edgeexit.cli.reply import Table
-
-_DTYPE_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, "bool": 1}
-
-
-def boundary_bytes(stage: StageSpec) -> int:
-    """Return the bytes that cross the stage's end for one sample; an unknown size counts as 1."""
-    return sum(_tensor_bytes(spec) for spec in stage.carried_out)
-
-
-def _tensor_bytes(spec: TensorSpec) -> int:
-    symbols = {symbol for dim in spec.shape if (symbol := dim_symbol(dim))}
-    elements = 1
-    for size in spec.resolve(dict.fromkeys(symbols, 1)):
-        elements *= size
-    bits = "".join(filter(str.isdigit, spec.dtype)) or "8"
-    return elements * _DTYPE_BYTES.get(spec.dtype, int(bits) // 8)
 
 
 def manifest_answer(bundle: Bundle) -> dict[str, Any]:
@@ -120,7 +105,8 @@ def parity_lines(parity: Mapping[str, Any], precision: str) -> list[str]:
             )
     compared = parity.get("vs_float")
     if compared:
-        lines.append(f"  {precision} against float{_largest(compared['exits'])}")
+        found = _largest(compared["exits"]) or ": no difference"
+        lines.append(f"  {precision} against float{found}")
         for name, key in (("float", "float_accuracy"), (precision, "accuracy")):
             if compared[key]:
                 exits_text = ", ".join(percent(value) for value in compared[key])

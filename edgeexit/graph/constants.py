@@ -1,4 +1,4 @@
-"""Constants of a graph: read at a node's input, or added under a name of their own."""
+"""Constants of a graph: read at a node's input, shaped, or added under a name of their own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,20 @@ def contents(node: ir.Node, port: int) -> npt.NDArray[Any] | None:
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
+
+
+def scale_axis(node: ir.Node) -> int:
+    """Return the axis of a quantization pair's scales, as its node says; 1 is ONNX's default."""
+    return node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+
+
+def along(parameter: npt.NDArray[Any], rank: int, axis: int) -> npt.NDArray[Any]:
+    """Shape per-channel parameters ``(channels,)`` so that they broadcast along ``axis``."""
+    if parameter.size == 1:
+        return parameter.reshape(())
+    shape = [1] * rank
+    shape[axis] = parameter.size
+    return parameter.reshape(shape)
 
 
 def new_constant(name: str, array: npt.NDArray[Any]) -> ir.Value:

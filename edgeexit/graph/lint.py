@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeexit.errors import ModelError
-from edgeexit.graph.constants import contents
+from edgeexit.graph.constants import contents, scale_axis
 
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -135,7 +135,7 @@ def _axis_findings(node: ir.Node) -> Iterator[_Text]:
             "Quantize activations per tensor.",
         )
         return
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    axis = scale_axis(node)
     rank = len(source.shape) if source.shape is not None else 0
     dequantized = node.outputs[0]
     for user, port in dequantized.uses():

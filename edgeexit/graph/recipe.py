@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgeexit.bundle.recipe import SCHEMA, GraphRecipe, Range, Recipe
+from edgeexit.bundle.recipe import LARGEST_SIZE, SCHEMA, GraphRecipe, Range, Recipe, is_range
 from edgeexit.bundle.specs import BATCH, TensorSpec, dim_symbol
 from edgeexit.errors import InputError
 from edgeexit.graph.repairs import PRODUCTS
@@ -61,7 +61,7 @@ def check_ranges(
         default: What holds where nothing was given.
 
     Raises:
-        InputError: A symbol has no range, a range names no symbol or is not ascending.
+        InputError: A symbol has no range, a range names no symbol, is not ascending or too large.
     """
     symbols = {dim_symbol(dim) for spec in inputs for dim in spec.shape} - {None}
     for symbol, sizes in ranges.items():
@@ -73,11 +73,11 @@ def check_ranges(
                 code="input.range",
             )
         low, usual, high = sizes
-        if not 1 <= low <= usual <= high or (symbol == BATCH and low != 1):
+        if not is_range(low, usual, high) or (symbol == BATCH and low != 1):
             raise InputError(
                 f"the range of {symbol!r} cannot be {low}, {usual}, {high}.",
-                hint="give the smallest, the typical and the largest size, ascending; the batch "
-                "starts at 1.",
+                hint="give the smallest, the typical and the largest size, ascending to at most "
+                f"{LARGEST_SIZE}; the batch starts at 1.",
                 code="input.range",
             )
     known = {**default, **ranges}

@@ -6,14 +6,13 @@ That form: int8, zero point 0, weights stored as int8 per output channel, activa
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from edgeexit.graph.constants import add_constant, contents
+from edgeexit.graph.constants import add_constant, along, contents, scale_axis
 from edgeexit.graph.shapes import infer_shapes
 
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
@@ -49,9 +48,9 @@ def fold_weight_quantizers(graph: ir.Graph) -> None:
         if node.op_type != _Q or weight is None or scale is None:
             continue
         zero = np.zeros_like(scale, dtype=np.uint8) if zero is None else zero
-        axis = _axis(node)
+        axis = scale_axis(node)
         limits = np.iinfo(zero.dtype)
-        ratio = weight / _along(scale, weight.ndim, axis) + _along(zero, weight.ndim, axis)
+        ratio = weight / along(scale, weight.ndim, axis) + along(zero, weight.ndim, axis)
         quantized = np.clip(np.rint(ratio), limits.min, limits.max).astype(zero.dtype)
         value = add_constant(graph, str(node.outputs[0].name), quantized)
         node.outputs[0].replace_all_uses_with(value)
@@ -95,10 +94,10 @@ def signed_weights(graph: ir.Graph) -> None:
         scale = _symmetric(node)
         if scale is None:
             continue
-        axis, zero = _axis(node), contents(node, 2)
-        shift = np.zeros((), weight.dtype) if zero is None else _along(zero, weight.ndim, axis)
-        real = (weight.astype(np.float64) - shift) * _along(old, weight.ndim, axis)
-        ratio = np.rint(real / _along(scale, weight.ndim, axis))
+        axis, zero = scale_axis(node), contents(node, 2)
+        shift = np.zeros((), weight.dtype) if zero is None else along(zero, weight.ndim, axis)
+        real = (weight.astype(np.float64) - shift) * along(old, weight.ndim, axis)
+        ratio = np.rint(real / along(scale, weight.ndim, axis))
         name = str(node.inputs[0].name)  # type: ignore[union-attr]
         stored = np.clip(ratio, -_INT8.max, _INT8.max).astype(np.int8)
         node.resize_inputs(3)
@@ -199,17 +198,4 @@ def _symmetric(node: ir.Node) -> npt.NDArray[np.float32] | None:
 def _parameters(node: ir.Node) -> tuple[Hashable, ...]:
     """Return scale, zero point and axis in a form that can be compared."""
     arrays = [contents(node, port) for port in (1, 2)]
-    return (*(None if a is None else (a.tobytes(), a.dtype.str) for a in arrays), _axis(node))
-
-
-def _axis(node: ir.Node) -> int:
-    return node.attributes["axis"].as_int() if "axis" in node.attributes else 1
-
-
-def _along(parameter: npt.NDArray[Any], rank: int, axis: int) -> npt.NDArray[Any]:
-    """Shape per-channel parameters so that they broadcast along ``axis``."""
-    if parameter.size == 1:
-        return parameter.reshape(())
-    shape = [1] * rank
-    shape[axis] = parameter.size
-    return parameter.reshape(shape)
+    return (*(None if a is None else (a.tobytes(), a.dtype.str) for a in arrays), scale_axis(node))

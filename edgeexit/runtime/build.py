@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgeexit.bundle.atomic import writing
 from edgeexit.bundle.bundle import Bundle
@@ -13,7 +14,7 @@ from edgeexit.bundle.specs import TensorSpec
 from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.plan import Plan
 from edgeexit.runtime.progress import Progress
-from edgeexit.targets.info import Built, Report
+from edgeexit.targets.info import Built, BuiltLayer, Report
 from edgeexit.targets.tensorrt.layers import compare_layers
 from edgeexit.targets.tensorrt.private import machine_id
 
@@ -126,6 +127,25 @@ def build_bundle(
     return BuildReport(machine.info.engine, build_graphs(bundle, graphs, build, report))
 
 
+def kept_plans(cache: DeviceCache) -> dict[str, Mapping[str, Any]]:
+    """Return what is noted of each engine that is kept of a bundle, by its entry's name."""
+    names = sorted(file.stem for file in cache.folder.glob("plan-*.json"))
+    records = ((name, cache.read_json(name)) for name in names)
+    return {name: record for name, record in records if isinstance(record, dict)}
+
+
+def missing_int8(bundle: Bundle, cache: DeviceCache) -> dict[str, tuple[str, ...]]:
+    """Return the layers expected in int8 that kept engines compute otherwise, by graph's file."""
+    recipe = bundle.recipe()
+    missing: dict[str, tuple[str, ...]] = {}
+    for record in kept_plans(cache).values():
+        entry = None if recipe is None else recipe.graph(str(record.get("model")))
+        if entry is not None:
+            layers = [BuiltLayer(*layer) for layer in record["layers"]]
+            missing[entry.file] = compare_layers(entry.int8_layers, layers)
+    return {file: names for file, names in missing.items() if names}
+
+
 def forget_plans(cache: DeviceCache) -> None:
     """Remove the engines that are kept of a bundle, and that their answers were checked.
 
@@ -149,10 +169,9 @@ def trust_kept_plans(cache: DeviceCache) -> int:
     """
     here, taken = machine_id(), 0
     with cache.lock():
-        for file in sorted(cache.folder.glob("plan-*.json")):
-            record = cache.read_json(file.stem)
-            if isinstance(record, dict) and record.get("machine") != here:
-                cache.write_json(file.stem, {**record, "machine": here})
+        for name, record in kept_plans(cache).items():
+            if record.get("machine") != here:
+                cache.write_json(name, {**record, "machine": here})
                 taken += 1
     return taken
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeexit.bundle.jsonfile import Json
 from edgeexit.errors import BundleError, ResourceError
+from edgeexit.runtime.build import kept_plans, missing_int8
 
 if TYPE_CHECKING:
     from edgeexit.runtime.runtime import Runtime
@@ -23,6 +26,8 @@ TOLERANCES = {"f32": 1e-3, "bf16": 0.05, "fp16": 0.05, "int8": 0.1}
 largest logit: engines order float sums differently, and one int8 step may tip."""
 
 _ENTRY = "golden"
+_SHOWN_LAYERS = 3
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,14 +95,30 @@ def compare_golden(runtime: Runtime) -> tuple[tuple[ExitParity, ...], dict[str, 
 
 
 def check_once_built(runtime: Runtime) -> None:
-    """Check the golden outputs once where engines are built on the device; say so in its cache.
+    """Check answers and layers of engines that were built on the device; once, until others are.
+
+    A layer that does not compute in int8 as expected is a warning in the log: it costs time alone.
 
     Raises:
         BundleError: The engines that were built here answer wrongly.
     """
     machine = runtime.machine
-    if not machine.target.builds_on_device or machine.cache.read_json(_ENTRY) is not None:
+    if not machine.target.builds_on_device:
+        return
+    plans = {name: record.get("sha256") for name, record in kept_plans(machine.cache).items()}
+    entry = machine.cache.read_json(_ENTRY)
+    if isinstance(entry, dict) and entry.get("plans") == plans:
         return
     found = check_golden(runtime)
+    for file, layers in missing_int8(runtime.bundle, machine.cache).items():
+        named = ", ".join(layers[:_SHOWN_LAYERS])
+        _LOG.warning(
+            "%s: %d layers were to compute in int8 and do not, %s first; `edgeexit build` shows "
+            "all",
+            file,
+            len(layers),
+            named,
+        )
     with contextlib.suppress(ResourceError):
-        machine.cache.write_json(_ENTRY, {exit_.exit: exit_.max_abs_difference for exit_ in found})
+        exits: dict[str, Json] = {exit_.exit: exit_.max_abs_difference for exit_ in found}
+        machine.cache.write_json(_ENTRY, {"plans": plans, "exits": exits})

@@ -39,9 +39,7 @@ HINTS: Mapping[int, str] = {
     46: "another process has the GPU for itself: stop it, or run `nvidia-smi -c DEFAULT`.",
     100: DEVICE_ACCESS,
     101: "use device 0, or set CUDA_VISIBLE_DEVICES to the GPU that is meant.",
-    700: _BROKEN,
-    714: _BROKEN,
-    719: _BROKEN,
+    **dict.fromkeys((700, 702, 714, 715, 716, 717, 718, 719), _BROKEN),
     801: "update the driver or JetPack, as this one lacks the function; on a Jetson it also comes "
     "up where the user is not in the groups video and render.",
     803: "the kernel's driver and its libraries differ in version: restart the machine.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-import edgeexit
 from edgeexit.errors import EdgeExitError, ResourceError, TargetError
+from edgeexit.targets.child import child_place
+from edgeexit.targets.faults import signal_name
 from edgeexit.targets.info import BuiltLayer, Report
 from edgeexit.targets.tensorrt.job import GATHER, MEMORY_HINT, BuildJob
 
@@ -100,17 +100,14 @@ def _run(
 
 
 def _child(noise: IO[bytes]) -> _Process:
-    # The folder that a module is started from comes first on its path: let it be our own, and
-    # never the user's, where a file of any name may lie.
-    home = Path(edgeexit.__file__).resolve().parents[1]
-    search = os.pathsep.join(path for path in sys.path if path)
+    home, environment = child_place()
     return _Process(
         [sys.executable, "-m", "edgeexit.targets.tensorrt.builder"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=noise,
         cwd=home,
-        env={**os.environ, "PYTHONPATH": search},
+        env=environment,
         encoding="utf-8",
     )
 
@@ -194,10 +191,7 @@ def _died(what: str, code: int, said: str) -> TargetError:
             hint="run edgeexit doctor on this device, and report what it prints.",
             code="target.build-died",
         )
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
+    name = signal_name(-code)
     if name == "SIGKILL":
         return TargetError(
             f"{what} was not built: its builder was killed by SIGKILL, which is what Linux does "

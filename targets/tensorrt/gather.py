@@ -91,13 +91,12 @@ class Gather:
 
     def __init__(self, stream: Stream, loaded: Loaded, scratch: DeviceMemory) -> None:
         self._api = loaded.api
-        self._context = self._api.context(loaded.engine)
-        self._loaded = loaded
-        self._scratch = scratch
+        # In the list alone, which drops its last first: the context before what it uses.
+        self._held = [loaded, scratch, self._api.context(loaded.engine)]
         self._shapes: tuple[tuple[int, ...], ...] = ()
-        stream.when_gone(self, [loaded, scratch, self._context].clear)
+        stream.when_gone(self, self._held.clear)
         with stream.turn():
-            self._api.set_scratch(self._context, scratch.address, scratch.size)
+            self._api.set_scratch(self._held[-1], scratch.address, scratch.size)
 
     def enqueue(self, cut: Cut, taken: int, addresses: tuple[int, int, int], stream: int) -> None:
         """Put the taking of ``taken`` rows into the stream, which the caller holds.
@@ -111,15 +110,16 @@ class Gather:
         Raises:
             TargetError: TensorRT refused.
         """
+        context = self._held[-1]
         shapes = ((cut.outer, cut.rows, cut.width // _WORD), (taken,))
         if shapes != self._shapes:
             self._shapes = ()
             for name, shape in zip(("data", "rows"), shapes, strict=True):
-                self._api.set_shape(self._context, name, shape)
+                self._api.set_shape(context, name, shape)
             self._shapes = shapes
         for name, address in zip(("data", "rows", "taken"), addresses, strict=True):
-            self._api.set_address(self._context, name, address)
-        self._api.enqueue(self._context, stream)
+            self._api.set_address(context, name, address)
+        self._api.enqueue(context, stream)
 
 
 def take(source: DeviceBuffer, rows: npt.NDArray[np.intp], axis: int, out: DeviceBuffer) -> None:

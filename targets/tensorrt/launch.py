@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from edgeexit.errors import TargetError
 from edgeexit.targets.tensorrt.buffers import DeviceBuffer, Mirror
@@ -54,9 +55,9 @@ class Launch:
         self._api = loaded.api
         self._stream = session.stream
         self.session = session
-        # Dropped before the engine it was made of.
-        self._context = self._api.context(loaded.engine)
-        self._stream.when_gone(self, [loaded, self._context].clear)
+        # In the list alone, which drops its last first: the context before the engine it is of.
+        self._held = [loaded, self._api.context(loaded.engine)]
+        self._stream.when_gone(self, self._held.clear)
         self._buffers = dict(buffers)
         self._moment = moment
         self._mirror = mirror
@@ -102,6 +103,10 @@ class Launch:
             with self._stream.turn():
                 self._api.set_address(self._context, name, address)
         self._graph = None
+
+    @property
+    def _context(self) -> Any:
+        return self._held[1]
 
     def _check_outputs(self, inputs: frozenset[str]) -> None:
         """A stage whose outputs are larger than their buffers would write past their end."""

@@ -195,6 +195,7 @@ class PlanStore:
             with suppress(OSError):
                 temporary.unlink()
         record: dict[str, Any] = {
+            "model": _stage(job),
             "sha256": plan.sha256,
             "machine": machine_id(),
             "seconds": plan.built.seconds,

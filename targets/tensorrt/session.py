@@ -48,7 +48,8 @@ class Session:
 
     def reserve_scratch(self, size: int) -> None:
         """Let the scratch memory, once needed, hold ``size`` bytes."""
-        self._scratch_bytes = max(self._scratch_bytes, size)
+        with self._lock:
+            self._scratch_bytes = max(self._scratch_bytes, size)
 
     def scratch(self) -> DeviceMemory:
         """Return the scratch memory that contexts made from now on share.

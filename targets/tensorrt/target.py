@@ -127,8 +127,7 @@ class TensorRtTarget(Target):
         self._check_compute(options)
         store = self._store(options)
         built = store.plan(build_job(model, inputs, outputs, options), report).built
-        if options.cache is not None:
-            store.plan(gather_job())
+        _keep_gather(store, options)
         return built
 
     def _load(self, session: Session, store: PlanStore, job: BuildJob) -> Loaded:
@@ -147,10 +146,7 @@ class TensorRtTarget(Target):
         if session is None:
             session = Session(self._cuda(), self._api(), lambda: store.plan(gather_job()).data)
             self._session = weakref.ref(session)
-            if options.cache is not None:
-                # Built now rather than in the middle of the first batch, which reports a failure.
-                with contextlib.suppress(TargetError, ResourceError):
-                    store.plan(gather_job())
+            _keep_gather(store, options)
         return session
 
     def _store(self, options: EngineOptions) -> PlanStore:
@@ -273,6 +269,16 @@ def check_engine(
                     hint="compile the bundle again.",
                     code="target.tensors",
                 )
+
+
+def _keep_gather(store: PlanStore, options: EngineOptions) -> None:
+    """Build the gather engine now rather than in the middle of the first batch.
+
+    That one reports a failure, and goes on without: copies do the same.
+    """
+    if options.cache is not None:
+        with contextlib.suppress(TargetError, ResourceError):
+            store.plan(gather_job())
 
 
 def _identity(model: Path, options: EngineOptions) -> str:

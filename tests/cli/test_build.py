@@ -151,6 +151,11 @@ def test_a_capability_without_a_check_is_a_misunderstanding(edgeexit, jetson):
     done.failed(2, "--sm says what --check builds for", "edgeexit build --help")
 
 
+@pytest.mark.parametrize("flag", ["--rebuild", "--trust-plans"])
+def test_a_check_keeps_nothing_to_rebuild_or_to_trust(edgeexit, jetson, flag):
+    edgeexit("build", "jetson.eex", "--check", flag).failed(2, f"{flag} says nothing beside it")
+
+
 def test_a_bundle_that_is_not_there(edgeexit):
     edgeexit("build", "nowhere.eex", "--check").failed(BUNDLE, "nowhere.eex")
 

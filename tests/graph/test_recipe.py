@@ -35,6 +35,7 @@ def test_a_fixed_model_has_no_ranges():
         ({"seq": (64, 16, 128)}, "range of 'seq' cannot be 64, 16, 128"),
         ({"seq": (0, 16, 128)}, "range of 'seq' cannot be 0, 16, 128"),
         ({"seq": (1, 2, 3), "batch": (2, 4, 8)}, "range of 'batch' cannot be 2, 4, 8"),
+        ({"seq": (1, 2, 1 << 31)}, "range of 'seq' cannot be 1, 2, 2147483648"),
     ],
 )
 def test_unusable_ranges_are_refused(ranges, words):

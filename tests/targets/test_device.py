@@ -94,7 +94,12 @@ def test_a_precision_that_the_device_lacks(tmp_path):
 
 def test_optional_keys(tmp_path):
     device = load_device(write(tmp_path, OWN[: OWN.index("int8_compute")]))
-    assert (device.int8_compute, device.settings) == ("auto", {})
+    assert (device.int8_compute, device.settings, device.power) == ("auto", {}, {})
+
+
+def test_constants_of_the_cpu_time_model(tmp_path):
+    text = f"{OWN}\n[power]\nidle_watts = 2\nwatts_per_core = 3.5\n"
+    assert load_device(write(tmp_path, text)).power == {"idle_watts": 2, "watts_per_core": 3.5}
 
 
 @pytest.mark.parametrize(
@@ -119,6 +124,18 @@ def test_optional_keys(tmp_path):
         ('name = "kiosk"', 'name = " "', "name = ' ' is not a text"),
         ('name = "kiosk"', "name = [1", "it is no TOML"),
         ("[settings]\ncpu_pinning = true", "settings = 1", "settings = 1 is not a table"),
+        ("[settings]", "power = 5\n[settings]", "power = 5 is not a table of idle_watts and"),
+        ("[settings]", "[power]\nidle_watts = 5\n[settings]", "is not a table of idle_watts and"),
+        (
+            "[settings]",
+            "[power]\nidle_watts = -1\nwatts_per_core = 2\n[settings]",
+            "both from 0 to 10,000",
+        ),
+        (
+            "[settings]",
+            "[power]\nidle_watts = nan\nwatts_per_core = 2\n[settings]",
+            "both from 0 to 10,000",
+        ),
     ],
 )
 def test_every_fault_of_a_file_is_named(tmp_path, old, new, words):

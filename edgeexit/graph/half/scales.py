@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgeexit.graph.constants import add_constant, contents
+from edgeexit.graph.constants import add_constant, along, contents, scale_axis
 
 SMALLEST_SCALE = float(np.finfo(np.float16).smallest_normal)
 """2^-14 = 6.1e-5: engines may take what is below for zero, and divide by it."""
@@ -39,7 +39,7 @@ def raise_dead_scales(graph: ir.Graph) -> tuple[str, ...]:
         if weight.dtype != np.int8 or scale.dtype != np.float32 or not dead.any():
             continue
         raised = np.where(dead, np.float32(SMALLEST_SCALE), scale).astype(np.float32)
-        ratio = _along(scale / raised, weight.ndim, _axis(node))
+        ratio = along(scale / raised, weight.ndim, scale_axis(node))
         name = str(node.name)
         stored = np.rint(weight * ratio).astype(np.int8)
         node.replace_input_with(0, add_constant(graph, f"{name}.raised", stored))
@@ -52,24 +52,12 @@ def _dead_channels(
     node: ir.Node, weight: npt.NDArray[Any], scale: npt.NDArray[Any]
 ) -> npt.NDArray[np.bool_]:
     """Return which scales are too small for float16 and do not matter."""
-    channels = weight if scale.size == 1 else np.moveaxis(weight, _axis(node), 0)
+    channels = weight if scale.size == 1 else np.moveaxis(weight, scale_axis(node), 0)
     nothing = ~channels.reshape(scale.size, -1).any(axis=1).reshape(scale.shape)
     dead: npt.NDArray[np.bool_] = (scale < SMALLEST_SCALE) & (
         nothing | (scale <= scale.max() * _DEAD)
     )
     return dead
-
-
-def _along(parameter: npt.NDArray[Any], rank: int, axis: int) -> npt.NDArray[Any]:
-    if parameter.size == 1:
-        return parameter.reshape(())
-    shape = [1] * rank
-    shape[axis] = parameter.size
-    return parameter.reshape(shape)
-
-
-def _axis(node: ir.Node) -> int:
-    return node.attributes["axis"].as_int() if "axis" in node.attributes else 1
 
 
 def holds_scale(node: ir.Node) -> bool:

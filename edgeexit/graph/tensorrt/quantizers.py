@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from edgeexit.graph.constants import contents
+from edgeexit.graph.constants import contents, scale_axis
 from edgeexit.graph.tensorrt.rules import QUANTIZERS, Fault
 
 _FLOATS = {ir.DataType.FLOAT: "float32", ir.DataType.FLOAT16: "float16"}
@@ -73,7 +73,7 @@ def _layout_faults(node: ir.Node) -> Iterator[Fault]:
     if scale.size == 1 or source is None or source.shape is None:
         return
     rank = len(source.shape)
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
+    axis = scale_axis(node)
     size = source.shape[axis] if -rank <= axis < rank else None
     if size is None or scale.ndim != 1 or (isinstance(size, int) and size != scale.size):
         yield Fault(

@@ -6,6 +6,7 @@ Nothing here shows that an engine of NVIDIA runs: the fakes say what they prove.
 from __future__ import annotations
 
 import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -343,3 +344,36 @@ def test_three_hundred_openings_leave_nothing(graphs):
         engine.close()
         assert set(target.cuda.live().values()) == {0}, turn
     assert target.cuda.calls["malloc"] == target.cuda.calls["free"] > 300
+
+
+def test_a_context_goes_before_the_engine_that_it_is_of(graphs):
+    target, gone = FakeTarget(), []
+    api = target.api
+    made, loaded = api.context, api.deserialize
+
+    def context(engine):
+        found = made(engine)
+        # A binding whose context does not keep its engine, as nothing promises that it does.
+        found.__class__ = type("Bare", (type(found),), {"engine": property(lambda _: kept())})
+        del found.__dict__["engine"]
+        kept = weakref.ref(engine)
+        weakref.finalize(found, gone.append, "context")
+        return found
+
+    def deserialize(plan):
+        engine = loaded(plan)
+        weakref.finalize(engine, gone.append, "engine")
+        return engine
+
+    api.context, api.deserialize = context, deserialize
+    graph = graphs[1][0]
+    engine = target.open(graph.file, graph.inputs, graph.outputs, EngineOptions(dims=FIXED))
+    running = engine.runner({})._launch  # as a thread in the middle of a run holds it
+    running()
+    engine.close()
+    del engine
+    gc.collect()
+    assert gone == []
+    del running
+    gc.collect()
+    assert gone == ["context", "engine"]

@@ -180,7 +180,7 @@ def test_building_comes_before_opening_and_only_once(graph, cache):
     assert engine.operations() == (("gemm", "int8"),)
 
 
-def test_opening_builds_what_a_batch_will_need_even_if_that_fails(graph, cache):
+def test_what_a_batch_will_need_is_built_too_and_may_fail(graph, cache):
     for refused, kept in ((False, 2), (True, 1)):
         target = FakeTarget()
         build = target.api.build
@@ -192,6 +192,7 @@ def test_opening_builds_what_a_batch_will_need_even_if_that_fails(graph, cache):
 
         target.api.build = checked
         options = EngineOptions(ranges=RANGES, cache=cache)
+        assert target.build(graph.file, graph.inputs, graph.outputs, options).built
         target.open(graph.file, graph.inputs, graph.outputs, options).runner({"batch": 3}).run()
         assert len(target.kept) == kept
 
