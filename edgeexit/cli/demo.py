@@ -10,10 +10,10 @@ import click
 
 from edgeexit.budget import Budget
 from edgeexit.bundle.atomic import write_atomic
-from edgeexit.cli.curve_svg import Curve, Point, curve_svg
 from edgeexit.cli.reply import Reply
 from edgeexit.cli.tables import percent, shares
 from edgeexit.cli.verb import PATH, verb
+from edgeexit.report.curve_svg import Curve, Point, curve_svg
 from edgeexit.targets.info import DeviceInfo
 from edgeexit.targets.registry import available_targets
 

@@ -19,6 +19,7 @@ VERBS = {
     "run": "Answer inputs with a bundle.",
     "profile": "Measure each stage of a bundle on this device.",
     "bench": "Compare a bundle with the static model, interleaved.",
+    "report": "Show what a bundle does as one HTML page.",
     "inspect": "Show the stages of a bundle: FLOPs, parameters, boundary, gate.",
     "verify": "Check a bundle's integrity and its parity with the whole model.",
     "targets": "List the targets and devices, and what this machine can run.",
