@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 
+from edgeexit.bundle.cache import DeviceCache
 from edgeexit.bundle.codec import decode, encode
 from edgeexit.bundle.exits import CostTable
 from edgeexit.errors import BundleError, ResourceError
 from edgeexit.runtime.inputs import InputCheck
 from edgeexit.runtime.lane import Lane, take_samples
+from edgeexit.runtime.power.conditions import Conditions, read_conditions
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.timing import TimeStats
 from edgeexit.runtime.whole import WholeModel
@@ -60,14 +60,19 @@ class DeviceProfile:
     Attributes:
         fingerprint: The device.
         batches: Times a batch size, batch 1 first.
-        load: Runnable processes a core (the load average of the last minute) at the start.
-        megahertz: Clock of the processor at the start, 0 where the system does not tell.
+        before: Load, clocks and temperatures at the start.
+        after: The same at the end: heat and other processes show themselves there.
     """
 
     fingerprint: str
     batches: tuple[BatchProfile, ...]
-    load: float
-    megahertz: float
+    before: Conditions
+    after: Conditions
+
+    @property
+    def load(self) -> float:
+        """Runnable processes a core at the start, 0 where the system does not tell."""
+        return self.before.load or 0.0
 
     def cost_table(self) -> CostTable:
         """Return what leaving at each exit costs at batch 1, in milliseconds (medians)."""
@@ -84,15 +89,22 @@ def load_or_measure(runtime: Runtime, seconds: float = MEASURE_SECONDS) -> Devic
         runtime: The running bundle.
         seconds: How long to measure.
     """
-    cache = runtime.machine.cache
+    kept = kept_profile(runtime.machine.cache)
+    if kept is not None:
+        return kept
+    profile = measure_profile(runtime, seconds=seconds)
+    keep_profile(runtime, profile)
+    return profile
+
+
+def kept_profile(cache: DeviceCache) -> DeviceProfile | None:
+    """Return the profile in a device's cache, or None where there is none that can be read."""
     # A cache that cannot be read or written costs a measurement, never the answer.
     with contextlib.suppress(BundleError, ResourceError):
         kept = cache.read_json(_ENTRY)
         if kept is not None:
             return decode(DeviceProfile, kept, _ENTRY)
-    profile = measure_profile(runtime, seconds=seconds)
-    keep_profile(runtime, profile)
-    return profile
+    return None
 
 
 def keep_profile(runtime: Runtime, profile: DeviceProfile) -> None:
@@ -116,15 +128,10 @@ def measure_profile(
     Raises:
         BundleError: The bundle has no golden inputs.
     """
-    load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
-    clock = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
+    before = read_conditions()
     sizes = [1, *sorted({size for size in batches if size > 1 and runtime.plan.compacts})]
-    return DeviceProfile(
-        runtime.machine.fingerprint,
-        tuple(_measure(runtime, size, seconds) for size in sizes),
-        load,
-        clock.current if clock else 0.0,
-    )
+    measured = tuple(_measure(runtime, size, seconds) for size in sizes)
+    return DeviceProfile(runtime.machine.fingerprint, measured, before, read_conditions())
 
 
 def golden_inputs(runtime: Runtime, batch: int) -> dict[str, npt.NDArray[np.generic]]:

@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.cli.conftest import TIMEOUT, clean_environment, contents
@@ -60,6 +61,19 @@ class TestCompile:
     def test_an_input_shape_that_is_none(self, edgeexit):
         words = ("--input-shape", "x:1,8")
         edgeexit("compile", "model.onnx", *words).failed(INPUT, "x:1,8", "--input-shape image=")
+
+    @pytest.mark.parametrize("sizes", [("x=1,2",), ("x=1,2,3", "x=1,4,8")])
+    def test_a_range_that_is_none_or_given_twice(self, edgeexit, sizes):
+        words = [word for size in sizes for word in ("--range", size)]
+        edgeexit("compile", "model.onnx", *words).failed(INPUT, "--range", "x")
+
+    def test_answers_that_are_no_numbers(self, edgeexit, work):
+        model = onnx.load(work / "model.onnx")
+        next(node for node in model.graph.node if node.name == "relu_2").op_type = "Log"
+        onnx.save(model, work / "log.onnx")
+        edgeexit("compile", "log.onnx").failed(
+            MODEL, "exit 'exit_2' answers NaN or infinity on onnxruntime", "logarithms"
+        )
 
     def test_a_file_in_the_place_of_the_bundle(self, edgeexit, work):
         (work / "taken.eex").write_text("mine")

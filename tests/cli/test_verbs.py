@@ -82,11 +82,14 @@ def test_verify(edgeexit, work):
 
 
 def test_profile(edgeexit, work):
-    answer = run_json(edgeexit, "profile", "model.eex", "--seconds", "0.2", "--batch", "4")
+    words = ("model.eex", "--seconds", "0.2", "--batches", "4, 1")
+    answer = run_json(edgeexit, "profile", *words)
     assert [batch["batch"] for batch in answer["batches"]] == [1, 4]
     assert len(answer["batches"][0]["stages"]) == 3
     per_exit = answer["costs"]["per_exit"]
     assert per_exit == sorted(per_exit)
+    assert answer["energy"] is None
+    assert answer["before"]["load"] >= 0
 
 
 def test_bench(edgeexit, work):

@@ -1,1 +1,1 @@
-"""What this machine draws, as its own sensors tell it."""
+"""What this machine draws: meters of energy, the best that works, and how windows become joules."""

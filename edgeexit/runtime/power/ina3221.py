@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeexit.errors import ResourceError
+from edgeexit.runtime.power.sensor_file import nonsense, optional_text, read_number, read_text
 
 CHANNELS = (1, 2, 3)
 
@@ -34,10 +35,20 @@ HIGHEST_VOLTAGE = 26_000
 HIGHEST_POWER = 200.0
 """Watts: more than any Jetson's power supply gives to one rail."""
 
+SHORTEST_UPDATE = 0.005
+"""Seconds: reading three rails over I2C takes about 2 ms, and sampling must not be the load."""
+
+DEFAULT_UPDATE = 0.02
+"""Seconds between two samples where the driver tells no interval: a guess."""
+
 _OFFSET = 80_000
 """A channel's largest offset (SBOS576, "Features": ±80 µV) in nanovolts, that is mA times µΩ."""
 
-_NUMBER = re.compile(r"-?[0-9]{1,9}")
+_SHUNT = re.compile(r"[0-9]{1,9}")
+
+_INTERVAL = re.compile(r"[0-9]{1,5}")
+
+_DRIVER = "ina3221"
 
 _UNCONNECTED = frozenset({"", "NC"})
 
@@ -77,17 +88,19 @@ class Rail:
         Raises:
             ResourceError: The sensor cannot be read, or what it says cannot be.
         """
-        voltage, current = _number(self.voltage_file), _number(self.current_file)
+        voltage, current = (
+            read_number(file, _DRIVER) for file in (self.voltage_file, self.current_file)
+        )
         if not 0 <= voltage <= HIGHEST_VOLTAGE:
-            raise _nonsense(self.voltage_file, f"{voltage} mV", f"0 to {HIGHEST_VOLTAGE} mV")
+            raise nonsense(str(self.voltage_file), f"{voltage} mV", f"0 to {HIGHEST_VOLTAGE} mV")
         if current < -self.offset:
-            raise _nonsense(self.current_file, f"{current} mA", "no negative current")
+            raise nonsense(str(self.current_file), f"{current} mA", "no negative current")
         if voltage == 0 and current > self.offset:
-            raise _nonsense(self.voltage_file, f"0 mV while {current} mA flow", "a voltage")
+            raise nonsense(str(self.voltage_file), f"0 mV while {current} mA flow", "a voltage")
         watts = voltage * current / 1e6
         if watts > HIGHEST_POWER:
             wanted = f"at most {HIGHEST_POWER:.0f} W"
-            raise _nonsense(self.current_file, f"{current} mA at {voltage} mV", wanted)
+            raise nonsense(str(self.current_file), f"{current} mA at {voltage} mV", wanted)
         return watts
 
 
@@ -115,8 +128,23 @@ class Rails:
         watts = sum(rail.read() for rail in self.total)
         if watts <= 0:
             labels = " + ".join(rail.label for rail in self.total)
-            raise _nonsense(self.total[0].current_file, f"{labels} = {watts:g} W", "some power")
+            raise nonsense(str(self.total[0].current_file), f"{labels} = {watts:g} W", "some power")
         return watts
+
+    def update_seconds(self) -> float:
+        """Return how often the slowest monitor of the total has a new value.
+
+        The driver tells in ``update_interval``, in milliseconds; where it does not,
+        :data:`DEFAULT_UPDATE` stands for it.
+        """
+        told = [
+            optional_text(folder / "update_interval", _DRIVER)
+            for folder in {rail.folder for rail in self.total}
+        ]
+        milliseconds = [int(text) for text in told if _INTERVAL.fullmatch(text)]
+        return (
+            max([*milliseconds, SHORTEST_UPDATE * 1000]) / 1000 if milliseconds else DEFAULT_UPDATE
+        )
 
     def read_each(self) -> tuple[tuple[str, float], ...]:
         """Return label and watts of every rail.
@@ -172,7 +200,7 @@ def _total(labels: Collection[str]) -> tuple[str, ...] | None:
 
 def _monitors(root: Path) -> list[Path]:
     devices = sorted((root / "sys/bus/i2c/devices").glob("*/name"))
-    named = (file.parent for file in devices if "ina3221" in _optional(file))
+    named = (file.parent for file in devices if _DRIVER in optional_text(file, _DRIVER))
     return [folder for device in named for folder in sorted(device.glob("hwmon/hwmon*"))]
 
 
@@ -181,8 +209,8 @@ def _connected(folder: Path) -> list[Rail]:
     for channel in CHANNELS:
         label = _label(folder / f"in{channel}_label")
         if label not in _UNCONNECTED:
-            shunt = _optional(folder / f"shunt{channel}_resistor")
-            resistance = int(shunt) if _NUMBER.fullmatch(shunt) else 0
+            shunt = optional_text(folder / f"shunt{channel}_resistor", _DRIVER)
+            resistance = int(shunt) if _SHUNT.fullmatch(shunt) else 0
             offset = _OFFSET / resistance if resistance > 0 else 0.0
             rails.append(Rail(label, folder, channel, offset))
     return rails
@@ -190,55 +218,9 @@ def _connected(folder: Path) -> list[Rail]:
 
 def _label(file: Path) -> str:
     try:
-        return _text(file)
+        return read_text(file, _DRIVER)
     except ResourceError as error:
         # The driver shows no label file for a channel that the board leaves open.
         if error.code == "power.gone":
             return ""
         raise
-
-
-def _number(file: Path) -> int:
-    text = _text(file)
-    if not _NUMBER.fullmatch(text):
-        raise _nonsense(file, repr(text[:40]), "a whole number")
-    return int(text)
-
-
-def _optional(file: Path) -> str:
-    try:
-        return _text(file)
-    except ResourceError:
-        return ""
-
-
-def _text(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(200).decode("ascii", "replace").strip()
-    except PermissionError as error:
-        raise ResourceError(
-            f"the power sensor {file} may not be read: {error.strerror}.",
-            hint=f"as root: chmod a+r {file}, or measure as root.",
-            code="power.permission",
-        ) from error
-    except FileNotFoundError as error:
-        raise ResourceError(
-            f"the power sensor {file} is gone: it was there when the rails were looked for.",
-            hint="look for the rails again; `dmesg | grep ina3221` tells why a driver went.",
-            code="power.gone",
-        ) from error
-    except OSError as error:
-        raise ResourceError(
-            f"the power sensor {file} cannot be read: {error.strerror}.",
-            hint="measure again; if it stays, `dmesg | grep ina3221` tells more.",
-            code="power.sensor",
-        ) from error
-
-
-def _nonsense(file: Path, found: str, wanted: str) -> ResourceError:
-    return ResourceError(
-        f"the power sensor {file} says {found}: {wanted} would be right.",
-        hint="leave this measurement out; if it stays, restart the board or use an external meter.",
-        code="power.nonsense",
-    )

@@ -7,67 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from edgeexit.errors import ResourceError
 from edgeexit.runtime.power.ina3221 import find_rails
-
-ORIN_NANO = {
-    "1-0040": [("VDD_IN", 5040, 1000), ("VDD_CPU_GPU_CV", 5032, 200), ("VDD_SOC", 5032, 300)]
-}
-AGX_ORIN = {
-    "1-0040": [
-        ("VDD_GPU_SOC", 20_000, 200),
-        ("VDD_CPU_CV", 20_000, 100),
-        ("VIN_SYS_5V0", 5000, 900),
-    ],
-    "1-0041": [("NC", 0, 0), ("VDDQ_VDD2_1V8AO", 5000, 80), ("NC", 0, 0)],
-}
-THOR = {
-    "2-0040": [
-        ("VDD_GPU", 19_000, -20),
-        ("VDD_CPU_SOC_MSS", 19_000, 300),
-        ("VIN_SYS_5V0", 5000, 1000),
-    ]
-}
-UNKNOWN = {"7-0040": [("CARRIER_5V", 5000, 500), (None, 0, 0), ("CARRIER_12V", 12_000, 250)]}
-
-
-def plant(root, board, shunt=2000):
-    """Write a board's tree: the device's own folder, and a link to it where the kernel has one."""
-    for number, (address, channels) in enumerate(board.items()):
-        device = root / "sys/devices/platform/bus@0/c240000.i2c" / address
-        hwmon = device / "hwmon" / f"hwmon{number + 3}"
-        hwmon.mkdir(parents=True)
-        (device / "name").write_text("ina3221\n")
-        for channel, (label, voltage, current) in enumerate(channels, start=1):
-            if label is not None:
-                (hwmon / f"in{channel}_label").write_text(f"{label}\n")
-            (hwmon / f"in{channel}_input").write_text(f"{voltage}\n")
-            (hwmon / f"curr{channel}_input").write_text(f"{current}\n")
-            (hwmon / f"shunt{channel}_resistor").write_text(f"{shunt}\n")
-            # The shunt voltages and their sum, which are no rails.
-            (hwmon / f"in{channel + 3}_input").write_text("9999\n")
-        (hwmon / "in7_label").write_text("sum of shunt voltages\n")
-        (hwmon / "in7_input").write_text("9999\n")
-        (hwmon / "curr4_input").write_text("9999\n")
-        devices = root / "sys/bus/i2c/devices"
-        devices.mkdir(parents=True, exist_ok=True)
-        (devices / address).symlink_to(os.path.relpath(device, devices))
-    # Another chip, such as the one that measures what a Thor's whole board draws.
-    other = root / "sys/bus/i2c/devices/2-0044/hwmon/hwmon9"
-    other.mkdir(parents=True)
-    (other.parents[1] / "name").write_text("ina238\n")
-    for name, content in (("in1_label", "VIN"), ("in1_input", "19000"), ("curr1_input", "2000")):
-        (other / name).write_text(f"{content}\n")
-    return root
-
-
-def sensor(root, name, address="1-0040"):
-    return next((root / "sys/bus/i2c/devices" / address / "hwmon").glob(f"*/{name}"))
+from tests.runtime.power.trees import AGX_ORIN, ORIN_NANO, THOR, UNKNOWN, plant, sensor
 
 
 @pytest.mark.parametrize(
@@ -183,16 +128,6 @@ def test_a_sensor_that_cannot_be_read(tmp_path):
     ) as caught:
         rails.read()
     assert caught.value.code == "power.sensor"
-
-
-@pytest.fixture
-def unprivileged():
-    """A folder that a user other than root may read, and this test as that user."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    os.seteuid(os.getuid())
-    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("file", ["in1_label", "curr1_input"])
