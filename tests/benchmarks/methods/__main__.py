@@ -14,7 +14,7 @@ from pathlib import Path
 from edgeexit.errors import EdgeExitError
 from tests.benchmarks.folders import DOCS, SCRATCH
 from tests.benchmarks.methods.cells import Cell, grid
-from tests.benchmarks.methods.page import HEADLINE, write_page
+from tests.benchmarks.methods.page import PASSES, cells_folder, write_page
 from tests.benchmarks.methods.pool import Pool
 from tests.benchmarks.methods.recipes import RECIPES, SEEDS
 from tests.benchmarks.methods.sources import FASHION, Places
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.cell:
         return _run_one(options)
-    folder = _folder(options)
+    folder = cells_folder(_root(options), _size(options))
     folder.mkdir(parents=True, exist_ok=True)
     failed: list[Cell] = []
     if not options.table:
@@ -56,20 +56,14 @@ def _run_one(options: argparse.Namespace) -> int:
 
 def _cells(options: argparse.Namespace) -> list[Cell]:
     size = _size(options)
-    methods = options.methods or (HEADLINE if options.full else None)
-    seeds = options.seeds if options.seeds is not None else (SEEDS[:1] if options.full else SEEDS)
+    usual = PASSES.get(size)
+    methods = options.methods or (usual.methods if usual else None)
+    seeds = options.seeds if options.seeds is not None else (usual.seeds if usual else SEEDS)
     return grid(options.only or RECIPES, seeds, methods, size)
 
 
 def _size(options: argparse.Namespace) -> str:
-    if options.quick:
-        return "quick"
-    return "full" if options.full else "table"
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    """Return the folder of the cells' files."""
-    return _root(options) / "methods" / ("full" if options.full else "cells")
+    return "quick" if options.quick else str(options.size)
 
 
 def _root(options: argparse.Namespace) -> Path:
@@ -92,8 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--methods", nargs="+", metavar="METHOD", help="these methods alone")
     add("--seeds", nargs="+", type=int, metavar="N", help="these seeds (default: 0 1 2)")
     add("--workers", type=int, default=2, metavar="N", help="cells at once (default: 2)")
-    add("--full", action="store_true",
-        help=f"all of the data, seed 0: {', '.join(HEADLINE)}")  # fmt: skip
+    add("--size", default="table", choices=["table", *PASSES],
+        help="; ".join(f"{size}: {one.title.lower()}" for size, one in PASSES.items()))  # fmt: skip
     add("--quick", action="store_true",
         help="see that everything runs; figures go to build/bench and mean nothing")  # fmt: skip
     add("--table", action="store_true", help="write the table again from the cells there are")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from edgeexit.dmpo.config import BypassConfig, ObjectiveConfig, TuneConfig
+from edgeexit.dmpo.config import BypassConfig, ObjectiveConfig, PredictorName, TuneConfig
 from tests.benchmarks.methods.recipes import RECIPES, Recipe, Size
 
 Change = Callable[[TuneConfig], TuneConfig]
@@ -19,6 +19,9 @@ Change = Callable[[TuneConfig], TuneConfig]
 STATIC = "static"
 TRUNCATED = "truncated"
 """Followed by the number of the exit at which the backbone is cut: ``truncated-1``."""
+
+SECOND_ORDER = "-second-order"
+"""Behind either name: ``static-second-order``, ``truncated-second-order-1``."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,14 @@ def _plain(config: TuneConfig, objective: str = "joint") -> TuneConfig:
     )
 
 
-def _single(config: TuneConfig, exit_number: int = 0) -> TuneConfig:
-    """One linear head on the backbone, which ends at that exit; 0 for the last one."""
+def _single(
+    config: TuneConfig, exit_number: int = 0, predictor: PredictorName = "linear"
+) -> TuneConfig:
+    """One head on the backbone, which ends at that exit; 0 for the last one."""
     plain = _plain(config)
     after = (config.exits.after[exit_number - 1],)
-    return dataclasses.replace(plain, exits=dataclasses.replace(plain.exits, after=after))
+    exits = dataclasses.replace(plain.exits, after=after, last=predictor)
+    return dataclasses.replace(plain, exits=exits)
 
 
 def _without_bypass(config: TuneConfig) -> TuneConfig:
@@ -71,12 +77,19 @@ def _whole(config: TuneConfig) -> TuneConfig:
 
 def methods(recipe: Recipe) -> Mapping[str, Method]:
     """Return the methods of a task by name, in the order of the table."""
-    found = {STATIC: Method("static, full depth", _single)}
-    for number in range(1, recipe.exits):
-        after = recipe.config.exits.after[number - 1]
-        found[f"{TRUNCATED}-{number}"] = Method(
-            f"static, cut after block {after}", partial(_single, exit_number=number)
-        )
+    found: dict[str, Method] = {}
+    heads: tuple[tuple[str, PredictorName, str], ...] = (
+        ("", "linear", ""),
+        (SECOND_ORDER, "second-order", ", high-order predictor"),
+    )
+    for suffix, head, words in heads:
+        whole = partial(_single, predictor=head)
+        found[f"{STATIC}{suffix}"] = Method(f"static, full depth{words}", whole)
+        for number in range(1, recipe.exits):
+            after = recipe.config.exits.after[number - 1]
+            found[f"{TRUNCATED}{suffix}-{number}"] = Method(
+                f"static, cut after block {after}{words}", partial(whole, exit_number=number)
+            )
     found |= {
         "joint": Method("plain joint multi-exit", _plain),
         "sweet": Method("SWEET", partial(_plain, objective="sweet")),
@@ -88,6 +101,19 @@ def methods(recipe: Recipe) -> Mapping[str, Method]:
     return MappingProxyType(found)
 
 
+def static_name(recipe: Recipe, number: int, suffix: str = "") -> str:
+    """Return the name of the static backbone that ends at an exit.
+
+    Args:
+        recipe: The task.
+        number: Number of the exit, from 1.
+        suffix: :data:`SECOND_ORDER`, or nothing for the linear head.
+    """
+    if number == recipe.exits:
+        return f"{STATIC}{suffix}"
+    return f"{TRUNCATED}{suffix}-{number}"
+
+
 @dataclass(frozen=True)
 class Cell:
     """One training.
@@ -96,7 +122,7 @@ class Cell:
         task: Key of the recipe.
         method: Name of the method.
         seed: Decides subset, initialisation and order.
-        size: ``table``, ``full`` or ``quick``.
+        size: One of the recipe's sizes.
     """
 
     task: str
@@ -123,6 +149,13 @@ class Cell:
     def single(self) -> bool:
         """Whether the model has one exit and so no gates."""
         return len(self.config.exits.after) == 1
+
+    @property
+    def counted(self) -> str:
+        """Method on whose graph the FLOPs are counted; one exit alone is counted among several."""
+        if not self.single:
+            return self.method
+        return "joint" if self.config.exits.last == "linear" else "dmpo-no-bypass"
 
     @property
     def config(self) -> TuneConfig:
@@ -163,14 +196,16 @@ def grid(
     Args:
         tasks: Names of recipes.
         seeds: Seeds.
-        wanted: Names of methods, all if None; ``truncated`` stands for all truncated ones.
-        size: ``table``, ``full`` or ``quick``.
+        wanted: Names of methods, all if None; ``truncated`` and ``truncated-second-order`` stand
+            for all that are cut.
+        size: One of the recipes' sizes; tasks without it are left out.
     """
     chosen = None if wanted is None else set(wanted)
     return [
         Cell(task, method, seed, size)
         for seed in seeds
         for task in tasks
+        if size in RECIPES[task].sizes
         for method in methods(RECIPES[task])
         if chosen is None or method in chosen or method.rpartition("-")[0] in chosen - {"dmpo"}
     ]

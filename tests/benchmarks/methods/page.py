@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgeexit.bundle.atomic import write_atomic
@@ -16,17 +18,41 @@ from tests.benchmarks.methods.table import task_tables
 BEGIN, END = "<!-- methods: begin -->", "<!-- methods: end -->"
 """Between these lines stands what the command writes."""
 
-HEADLINE = ("static", "joint", "sweet", "dmpo")
-"""Methods that are trained once on all of the data."""
+
+@dataclass(frozen=True)
+class Pass:
+    """Cells of another size than the table's, whose tables follow it.
+
+    Attributes:
+        title: Their heading.
+        methods: Methods that are trained.
+        seeds: Seeds.
+    """
+
+    title: str
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+PASSES: Mapping[str, Pass] = MappingProxyType(
+    {
+        "longer": Pass("With twice the epochs", ("joint", "dmpo"), SEEDS),
+        "larger": Pass("With two and a half times the images", ("joint", "dmpo"), SEEDS),
+        "full": Pass("On all of the data, one seed", ("static", "joint", "sweet", "dmpo"), (0,)),
+    }
+)
+"""All passes by their size, in the order of the page."""
 
 _PAGE = f"""# What tuning by DMPO gains
 
 Everything between the lines is written by one command; what is done is not done again:
 
 ```
-python -m tests.benchmarks.methods             # every cell that is missing, then this page
-python -m tests.benchmarks.methods --full      # the headline methods once on all of the data
-python -m tests.benchmarks.methods --table     # this page alone, from the cells there are
+python -m tests.benchmarks.methods               # every cell that is missing, then this page
+python -m tests.benchmarks.methods --size full   # the headline methods once on all of the data
+python -m tests.benchmarks.methods --size longer # joint and DMPO on the CNN, with twice the epochs
+python -m tests.benchmarks.methods --size larger # the same, with 10,000 images
+python -m tests.benchmarks.methods --table       # this page alone, from the cells there are
 ```
 
 How to read the figures:
@@ -41,7 +67,8 @@ How to read the figures:
   linear head, the same for every method of a task. Thresholds are calibrated by the project's own
   calibrator on samples kept from training; the mean cost that came out on the test set is in
   brackets. Costs count trunk, predictors, bypasses and gates.
-- **Static** models have one exit and no gates; cut ones are what one would train instead.
+- **Static** models have one exit and no gates; cut ones are what one would train instead, with the
+  linear head that is usual or, the harder rival, with DMPO's high-order predictor (no bypass).
 - **Met** means: over plain joint training, that the mean difference less its standard error is at
   least what was wanted; elsewhere, that the mean difference is not below 0. Where DMPO cannot run
   at a cost, because its first exit is dearer, nothing is judged.
@@ -68,30 +95,39 @@ def write_page(folder: Path, size: str = "table") -> Path:
     Raises:
         ValueError: The page lacks a marker.
     """
-    results = Results.read(grid(RECIPES, SEEDS, size=size), folder / "methods" / "cells")
-    full = Results.read(grid(RECIPES, SEEDS[:1], HEADLINE, "full"), folder / "methods" / "full")
+    results = Results.read(grid(RECIPES, SEEDS, size=size), cells_folder(folder, size))
+    others = {
+        name: Results.read(grid(RECIPES, one.seeds, one.methods, name), cells_folder(folder, name))
+        for name, one in PASSES.items()
+    }
     path = folder / "methods.md"
     text = path.read_text() if path.exists() else _PAGE
     before, found, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not found or not ended:
         raise ValueError(f"{path} lacks the line {BEGIN!r} or {END!r}")
-    body = "\n".join(_body(results, full))
+    body = "\n".join(_body(results, others))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(path, f"{before}{BEGIN}\n\n{body}\n{END}{after}".encode())
     return path
 
 
-def _body(results: Results, full: Results) -> Iterator[str]:
+def cells_folder(folder: Path, size: str) -> Path:
+    """Return the folder of a size's cells below the folder of ``methods.md``."""
+    return folder / "methods" / (size if size in PASSES else "cells")
+
+
+def _body(results: Results, others: Mapping[str, Results]) -> Iterator[str]:
     yield CLAIM + "\n"
     yield from _summary(results)
     if results.stale:
         yield f"\nLeft out, because their recipe has changed since: {', '.join(results.stale)}."
     yield from (task_tables(results, task) for task in RECIPES)
-    if full.found:
-        yield "\n# On all of the data, one seed\n"
-        yield from (task_tables(full, task) for task in RECIPES if full.count(task)[0])
-    yield from _machines(results, full)
+    for size, other in others.items():
+        if other.found:
+            yield f"\n# {PASSES[size].title}\n"
+            yield from (task_tables(other, task) for task in RECIPES if other.count(task)[0])
+    yield from _machines(results, *others.values())
 
 
 def _summary(results: Results) -> Iterator[str]:

@@ -64,7 +64,7 @@ class Recipe:
         source: ``news`` or ``fashion``.
         classes: Number of classes.
         config: DMPO whole; other methods are changes of it.
-        sizes: ``table``, ``full`` and ``quick``.
+        sizes: ``table``, ``full``, ``quick``, and those that were tried for this task alone.
         tuned: Settings of the training by method, where one needs its own to do its best.
         quick: Settings of a backbone from scratch that is small enough for a test.
     """
@@ -163,6 +163,8 @@ FASHION_CNN = Recipe(
     ),
     {
         "table": Size(4000, 500, 2000, None),
+        "longer": Size(4000, 500, 2000, None, {"epochs": 12}),
+        "larger": Size(10_000, 500, 2000, None),
         "full": Size(None, 1000, 2000, None),
         "quick": _TINY,
     },

@@ -68,6 +68,10 @@ class Results:
         """Return the seeds that the grid asks for."""
         return sorted({cell.seed for cell in self.cells if cell.task == task})
 
+    def methods(self, task: str) -> set[str]:
+        """Return the methods that the grid asks for."""
+        return {cell.method for cell in self.cells if cell.task == task}
+
     def values(self, task: str, method: str, figure: Figure) -> list[float]:
         """Return a figure for each seed that is done."""
         names = [Cell(task, method, seed).name for seed in self.seeds(task)]

@@ -99,6 +99,7 @@ def _describe(
             "parameters": tuned.parameters,
             "epochs": len(tuned.history),
             "best_epoch": tuned.best_epoch,
+            "validation": list(tuned.validation),
             "stopped": tuned.stopped,
             "precision": opened.report["precision"],
             "device": opened.report["device"],
@@ -123,10 +124,10 @@ def _figures(cell: Cell, tuned: Path, data: Mapping[str, Inputs], places: Places
         "accuracy": [float((array.argmax(axis=1) == labels).mean()) for array in test],
         "static_flops": static,
     }
+    own = count_flops(on_this_machine(cell.variant(cell.counted), places), classes)
     if cell.single:
-        cost = plain.alone[after.index(own_after[0])] / static
+        cost = own.alone[after.index(own_after[0])] / static
         return figures | {"costs": [cost], "overhead": 0.0}
-    own = count_flops(on_this_machine(cell.config, places), classes)
     calibration = _logits(model, data["calibration"].arrays)
     return figures | _operation(own, plain, (calibration, test), data)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks.methods.cells import STATIC, TRUNCATED, Method, methods
+from tests.benchmarks.methods.cells import SECOND_ORDER, Cell, Method, methods, static_name
 from tests.benchmarks.methods.goals import goals
 from tests.benchmarks.methods.recipes import BUDGETS, RECIPES
 from tests.benchmarks.methods.results import (
@@ -46,21 +46,27 @@ class _Tables:
         seeds = ", ".join(str(seed) for seed in self.results.seeds(self.task))
         yield f"\n## {RECIPES[self.task].title}\n"
         yield f"{done} of {total} cells are done; the seeds are {seeds}.{self._samples()}"
-        full = " --full" if self.results.cells[0].size == "full" else ""
-        yield f"Printed by `{COMMAND}{full} --only {self.task}`.\n"
+        size = self.results.cells[0].size
+        told = {"table": "", "quick": " --quick"}.get(size, f" --size {size}")
+        yield f"Printed by `{COMMAND}{told} --only {self.task}`.\n"
         if not done:
             return
-        for title, part in (
-            ("Accuracy", self._accuracy()),
-            ("At the FLOPs of the backbone that is cut at an exit", self._equal_flops()),
-            ("Every exit alone", self._exits()),
-            ("What was wanted", self._goals()),
-            ("What training costs", self._training()),
-        ):
+        for title, part in self._parts():
             yield f"### {title}\n"
             yield from part
             yield ""
         yield self._parity()
+
+    def _parts(self) -> Iterator[tuple[str, Iterator[str]]]:
+        """Yield every table with its title."""
+        yield "Accuracy", self._accuracy()
+        if self._cut():
+            yield "At the FLOPs of the backbone that is cut at an exit", self._equal_flops()
+        if self._cut(SECOND_ORDER):
+            yield "The harder rival: cut, but with DMPO's predictor", self._rivals()
+        yield "Every exit alone", self._exits()
+        yield "What was wanted", self._goals()
+        yield "What training costs", self._training()
 
     def _accuracy(self) -> Iterator[str]:
         """Yield accuracy at the budgets, and the difference to plain joint training."""
@@ -95,18 +101,38 @@ class _Tables:
         yield from _head(["static backbone", "its FLOPs", "its accuracy",
                           *[method.title for method in names.values()],
                           "DMPO whole over it"])  # fmt: skip
-        after = RECIPES[self.task].config.exits.after
-        for number, block in enumerate(after, start=1):
-            static = STATIC if number == len(after) else f"{TRUNCATED}-{number}"
-            row = [f"cut after block {block}", self._at(static, -1).removeprefix(" at ")]
+        for index, (static, what) in self._cut().items():
+            row = [what, self._at(static, -1).removeprefix(" at ")]
             row.append(self._mean(static, last_accuracy))
-            row += [self._point(name, "equal_flops", number - 1) for name in names]
-            figures = (at("equal_flops", number - 1), last_accuracy)
-            yield _line([*row, self._difference(("dmpo", static), figures)])
-        if any(
-            self._unreached(name, "equal_flops", i) for name in names for i in range(len(after))
-        ):
+            row += [self._point(name, "equal_flops", index) for name in names]
+            yield _line([*row, self._over_static(index, static)])
+        if any(self._unreached(name, "equal_flops", i) for name in names for i in self._cut()):
             yield _TOO_DEAR
+
+    def _rivals(self) -> Iterator[str]:
+        """Yield the static backbones that have DMPO's predictor against whole DMPO."""
+        yield from _head(["static backbone, high-order predictor", "its FLOPs", "its accuracy",
+                          "DMPO whole at the FLOPs of the linear one",
+                          "DMPO whole over it"])  # fmt: skip
+        for index, (static, what) in self._cut(SECOND_ORDER).items():
+            row = [what, self._at(static, -1).removeprefix(" at ")]
+            row.append(self._mean(static, last_accuracy))
+            row.append(self._point("dmpo", "equal_flops", index))
+            yield _line([*row, self._over_static(index, static)])
+        if any(self._unreached("dmpo", "equal_flops", i) for i in self._cut(SECOND_ORDER)):
+            yield _TOO_DEAR
+
+    def _cut(self, suffix: str = "") -> dict[int, tuple[str, str]]:
+        """Return by index of the exit the method that is cut there, and what its row is called."""
+        recipe = RECIPES[self.task]
+        found = {
+            index: (static_name(recipe, index + 1, suffix), f"cut after block {block}")
+            for index, block in enumerate(recipe.config.exits.after)
+        }
+        return {index: each for index, each in found.items() if each[0] in self._methods()}
+
+    def _over_static(self, index: int, static: str) -> str:
+        return self._difference(("dmpo", static), (at("equal_flops", index), last_accuracy))
 
     def _exits(self) -> Iterator[str]:
         """Yield what each exit costs and answers when all samples leave there."""
@@ -148,7 +174,7 @@ class _Tables:
 
     def _methods(self) -> dict[str, Method]:
         """Return the methods that the grid asks for."""
-        asked = {cell.method for cell in self.results.cells if cell.task == self.task}
+        asked = self.results.methods(self.task)
         return {n: method for n, method in methods(RECIPES[self.task]).items() if n in asked}
 
     def _gated(self) -> dict[str, Method]:
@@ -156,7 +182,7 @@ class _Tables:
         return {
             name: method
             for name, method in self._methods().items()
-            if name != STATIC and not name.startswith(TRUNCATED)
+            if not Cell(self.task, name, 0).single
         }
 
     def _unreached(self, name: str, part: str, index: int) -> bool:

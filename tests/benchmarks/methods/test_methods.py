@@ -24,7 +24,7 @@ from tests.benchmarks.methods import sources
 from tests.benchmarks.methods.cells import Cell, grid, methods
 from tests.benchmarks.methods.costs import count_flops
 from tests.benchmarks.methods.operate import operating_points
-from tests.benchmarks.methods.page import BEGIN, END, write_page
+from tests.benchmarks.methods.page import BEGIN, END, cells_folder, write_page
 from tests.benchmarks.methods.recipes import RECIPES
 from tests.benchmarks.methods.records import exit_records
 from tests.benchmarks.methods.results import Estimate, Results, at
@@ -90,11 +90,20 @@ def test_costs_are_those_of_the_compiled_bundle(tmp_path, monkeypatch):
 def test_the_grid_has_every_method_once_a_seed():
     cells = grid(RECIPES, (0, 1, 2))
     assert len({cell.name for cell in cells}) == len(cells)
-    # Seven methods with all exits or none cut, and one cut backbone an early exit.
-    assert len(cells) == 3 * sum(7 + recipe.exits - 1 for recipe in RECIPES.values())
+    # Six with all exits, and two heads on the backbone cut at each exit or not at all.
+    assert len(cells) == 3 * sum(6 + 2 * recipe.exits for recipe in RECIPES.values())
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
     cut = {f"truncated-{number}" for number in range(1, RECIPES["news"].exits)}
     assert {cell.method for cell in grid(["news"], [0], ["truncated", "dmpo"])} == {"dmpo", *cut}
+    cut = {f"truncated-second-order-{number}" for number in range(1, RECIPES["news"].exits)}
+    assert {cell.method for cell in grid(["news"], [0], ["truncated-second-order"])} == cut
+
+
+def test_a_method_that_is_added_leaves_the_other_cells_their_digest():
+    cells = [Cell("news", "truncated-1", 0), Cell("fashion-cnn", "dmpo", 0)]
+    for cell in cells:
+        kept = json.loads(cell.file(command.DOCS / "methods" / "cells").read_text())
+        assert cell.digest == kept["digest"], cell.name
 
 
 @pytest.mark.parametrize("task", RECIPES)
@@ -106,6 +115,13 @@ def test_methods_differ_from_the_whole_in_what_their_name_says(task):
     assert whole.bypass.width != 0
     assert config["static"].exits.after == after[-1:]
     assert config["truncated-1"].exits.after == after[:1]
+    harder = config["truncated-second-order-1"]
+    assert harder.exits.last == "second-order"
+    linear = replace(harder.exits, last="linear")
+    assert replace(harder, exits=linear, name=whole.name) == replace(
+        config["truncated-1"], name=whole.name
+    )
+    assert config["static-second-order"].exits == replace(harder.exits, after=after[-1:])
     plain = (config["joint"], config["sweet"], config["static"])
     assert {(one.exits.predictor, one.bypass.width) for one in plain} == {("linear", 0)}
     assert [one.objective.method for one in plain] == ["joint", "sweet", "joint"]
@@ -165,10 +181,16 @@ def test_the_page_says_what_is_met_and_what_is_missing(tmp_path):
     folder = tmp_path / "methods" / "cells"
     folder.mkdir(parents=True)
     given = {"joint": 0.60, "dmpo": 0.62, "sweet": 0.65, "static": 0.61, "truncated-1": 0.5}
+    given |= {"static-second-order": 0.63}
     for cell in grid(["news"], (0, 1, 2), given):
         if cell.name != "news-truncated-1-2":
             accuracy = given[cell.method] + 0.001 * cell.seed
             cell.file(folder).write_text(json.dumps(result_of(cell, accuracy)))
+    for cell in grid(["news", "fashion-cnn"], (0, 1, 2), ("joint", "dmpo"), "larger"):
+        larger = cells_folder(tmp_path, "larger")
+        larger.mkdir(exist_ok=True)
+        accuracy = 0.8 if cell.method == "joint" else 0.81
+        cell.file(larger).write_text(json.dumps(result_of(cell, accuracy)))
     (tmp_path / "methods.md").write_text(f"Kept.\n\n{BEGIN}\nold\n{END}\nKept too.\n")
     text = write_page(tmp_path).read_text()
     assert text.startswith("Kept.\n")
@@ -181,12 +203,23 @@ def test_the_page_says_what_is_met_and_what_is_missing(tmp_path):
     assert rows["DMPO over plain joint at 50%"].endswith("| yes |")
     assert rows["DMPO over SWEET at 70%"].endswith("| -3.00 ± 0.00 | ≥ 0 | **no** |")
     assert "DMPO's first exit costs 0.170" in text
+    # A pass of its own: one task has that size, and what it does not train has no row.
+    _, title, larger = text.partition("\n# With two and a half times the images\n")
+    assert title
+    assert "`python -m tests.benchmarks.methods --size larger --only fashion-cnn`" in larger
+    assert "| DMPO over plain joint at 50% | +1.00 ± 0.00 |" in larger
+    assert not any(word in larger for word in ("SWEET", "static", RECIPES["news"].title, "none"))
     # Two of three truncated cells are there: no mean of them, and none of their difference.
     block = RECIPES["news"].config.exits.after[0]
     assert f"| cut after block {block} | 1.000 | 2 of 3 seeds | 60.10 ± 0.06 (0.300)† |" in text
+    rival = "DMPO over the static backbone cut after block {}, high-order predictor, equal FLOPs"
+    after = RECIPES["news"].config.exits.after
+    assert rows[rival.format(after[-1])].endswith("| -1.00 ± 0.00 | ≥ 0 | **no** |")
+    assert rows[rival.format(after[1])].endswith("| cells are missing | ≥ 0 |  |")
+    assert "| 63.10 ± 0.06 | 62.10 ± 0.06 (0.300) | -1.00 ± 0.00 |" in text
     assert "| DMPO whole | 62.10 ± 0.06 (0.300) |" in text
-    assert f"14 of {len(grid(['news'], (0, 1, 2)))} cells are done" in text
-    assert "14 models, 140 inputs: logits differ by 2.0e-06 at most; 14 answers differ." in text
+    assert f"17 of {len(grid(['news'], (0, 1, 2)))} cells are done" in text
+    assert "17 models, 170 inputs: logits differ by 2.0e-06 at most; 17 answers differ." in text
 
 
 def write_fashion(folder, rows, random):
@@ -208,7 +241,7 @@ def test_the_command_fills_cells_from_data_to_page(tmp_path, monkeypatch):
     data.mkdir()
     write_fashion(data, 400, np.random.default_rng(0))
     asked = ["--quick", "--output", str(output), "--fashion", str(data), "--only", "fashion-cnn"]
-    asked += ["--seeds", "1", "--methods", "dmpo", "truncated-1"]
+    asked += ["--seeds", "1", "--methods", "dmpo", "truncated-1", "truncated-second-order-1"]
     assert command.main(asked) == 0
     cells = output / "methods" / "cells"
     whole = json.loads((cells / "fashion-cnn-dmpo-1.json").read_text())
@@ -216,7 +249,10 @@ def test_the_command_fills_cells_from_data_to_page(tmp_path, monkeypatch):
     assert whole["samples"] == {"train": 160, "validation": 40, "calibration": 120, "test": 200}
     assert len(whole["equal_flops"]) == len(whole["costs"]) == RECIPES["fashion-cnn"].exits
     assert sum(whole["parity"]["flips"]) == 0
+    harder = json.loads((cells / "fashion-cnn-truncated-second-order-1-1.json").read_text())
     assert cut["costs"] == [whole["equal_flops"][0]["budget"]]
+    assert cut["costs"][0] < harder["costs"][0] < whole["costs"][0]
+    assert cut["training"]["parameters"] < harder["training"]["parameters"]
     assert cut["costs"][0] < whole["costs"][0] < whole["costs"][-2] < 1 < whole["costs"][-1]
     assert "1 of 3 seeds" in (output / "methods.md").read_text()
     assert not list((tmp_path / "cache" / "methods" / "runs" / "quick").glob("*/*"))
