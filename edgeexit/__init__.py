@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeexit.calibrate.calibrate import calibrate_exits
     from edgeexit.compiler import compile_model
     from edgeexit.dmpo.tuning import tune
+    from edgeexit.runtime.governor import Governor
     from edgeexit.runtime.runtime import Runtime
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "EdgeExitError",
+    "Governor",
     "InputError",
     "ModelError",
     "ResourceError",
@@ -47,6 +49,7 @@ __all__ = [
 
 _LAZY = {
     "Bundle": "edgeexit.bundle.bundle",
+    "Governor": "edgeexit.runtime.governor",
     "Runtime": "edgeexit.runtime.runtime",
     "calibrate_exits": "edgeexit.calibrate.calibrate",
     "compile_model": "edgeexit.compiler",

@@ -9,7 +9,8 @@ import numpy as np
 from edgeexit.errors import InputError
 from edgeexit.targets.buffer import storage_dtype
 
-_DLPACK_CPU = 1
+_DLPACK_HOSTS = (1, 3)
+"""``kDLCPU`` and ``kDLCUDAHost``: pinned memory is the CPU's, and numpy reads it."""
 
 
 class DeviceInput:
@@ -55,5 +56,5 @@ def is_on_device(array: object) -> bool:
         return False
     place = getattr(array, "__dlpack_device__", None)
     if place is not None:
-        return bool(place()[0] != _DLPACK_CPU)
+        return place()[0] not in _DLPACK_HOSTS
     return hasattr(array, "__cuda_array_interface__")

@@ -200,6 +200,21 @@ class InputCheck:
         )
 
 
+def check_arguments(max_batch: int | None, on_invalid: str) -> None:
+    """Check what a runtime was opened with.
+
+    Raises:
+        InputError: One of the two is out of bounds.
+    """
+    fault = None
+    if max_batch is not None and max_batch < 1:
+        fault = f"max_batch cannot be {max_batch}: 1 or more is right."
+    if on_invalid not in ("error", "last_exit"):
+        fault = f"on_invalid cannot be {on_invalid!r}: 'error' or 'last_exit' is right."
+    if fault:
+        raise InputError(fault, hint="correct the argument.", code="input.argument")
+
+
 def _finite(array: npt.NDArray[Any]) -> bool:
     """Tell whether all values are finite; False may be a false alarm (an overflowing sum)."""
     if array.size <= _DOT_LIMIT:

@@ -20,6 +20,9 @@ from edgeexit.targets.info import Dims
 
 Host = Callable[[], npt.NDArray[Any]]
 
+Kept = list[npt.NDArray[Any]]
+"""What later stages read of one sample."""
+
 
 class Lane:
     """The buffers of one call at one size. One thread at a time.
@@ -74,6 +77,10 @@ class Lane:
         """Write the gate parameters of a setting, unless they are there already."""
         if self._dial is dial:
             return
+        if self._dial is not None and self._dial.params is dial.params:
+            # As between the settings of one governor.
+            self._dial = dial
+            return
         self._dial = None
         for buffer, params in zip(self._params, dial.params, strict=True):
             buffer.write(params)
@@ -98,6 +105,17 @@ class Lane:
                 array = _slice(array, spec, start, stop, self.bucket)
             buffer.write(array)
 
+    def write_each(self, samples: Sequence[Kept]) -> None:
+        """Copy the inputs of ``m <= bucket`` samples in, the first repeated as padding.
+
+        Args:
+            samples: One a sample: its arrays in the order of the model's inputs.
+        """
+        padded = [*samples, *([samples[0]] * (self.bucket - len(samples)))]
+        for place, spec in enumerate(self._plan.inputs):
+            if spec.name in self._buffers:
+                self._write_joined(spec, [arrays[place] for arrays in padded])
+
     def move(self, index: int, slots: npt.NDArray[np.intp], other: Lane) -> None:
         """Copy what stages after ``index`` (from 0) read to a smaller lane, for some samples only.
 
@@ -114,6 +132,35 @@ class Lane:
                 target.copy(source)
             else:
                 source.take(sample_places(padded, spec.rows_per_sample), spec.batch_axis, target)
+
+    def keep(self, index: int, slots: npt.NDArray[np.intp]) -> list[Kept]:
+        """Copy what stages after ``index`` (from 0) read to the host, for some samples.
+
+        Returns:
+            One a sample: its arrays in the order of the plan's live tensors.
+        """
+        kept: list[Kept] = [[] for _ in slots]
+        for spec in self._plan.live[index]:
+            host = self._buffers[spec.name].host()
+            whole = host.copy() if spec.batch_axis is None else take_samples(host, spec, slots)
+            for place, arrays in enumerate(kept):
+                arrays.append(_sample(whole, spec, place))
+        return kept
+
+    def restore(self, index: int, kept: Sequence[Kept]) -> None:
+        """Write what :meth:`keep` copied of ``m <= bucket`` samples to places 0 to m - 1.
+
+        Args:
+            index: The stage after which it was copied.
+            kept: One a sample; the first is repeated as padding.
+        """
+        padded = [*kept, *([kept[0]] * (self.bucket - len(kept)))]
+        for place, spec in enumerate(self._plan.live[index]):
+            self._write_joined(spec, [arrays[place] for arrays in padded])
+
+    def _write_joined(self, spec: TensorSpec, parts: Kept) -> None:
+        axis = spec.batch_axis
+        self._buffers[spec.name].write(parts[0] if axis is None else np.concatenate(parts, axis))
 
     def logits(self, index: int, slots: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         """Copy the logits of some samples out of exit ``index`` (from 0), the samples first."""
@@ -154,6 +201,15 @@ def take_samples(array: Array, spec: TensorSpec, slots: npt.NDArray[np.intp]) ->
     if spec.batch_axis is None:
         return array
     return np.take(array, sample_places(slots, spec.rows_per_sample), axis=spec.batch_axis)
+
+
+def _sample(array: npt.NDArray[Any], spec: TensorSpec, place: int) -> npt.NDArray[Any]:
+    """Return a view of one sample in a tensor's own layout."""
+    if spec.batch_axis is None:
+        return array
+    rows = slice(place * spec.rows_per_sample, (place + 1) * spec.rows_per_sample)
+    view: npt.NDArray[Any] = array[(slice(None),) * spec.batch_axis + (rows,)]
+    return view
 
 
 def _write_device(

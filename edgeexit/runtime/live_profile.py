@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgeexit.errors import ResourceError
 from edgeexit.runtime.lane import Lane
 from edgeexit.runtime.result import Result
 from edgeexit.runtime.trace import Span, write_trace
@@ -159,6 +160,15 @@ class Profile:
             return False
         self._spans.append(span)
         return True
+
+
+def profile_active() -> ResourceError:
+    """Return the error for a second profile of one runtime."""
+    return ResourceError(
+        "a profile of this runtime is being taken already.",
+        hint="leave the other `with runtime.profile()` block first.",
+        code="runtime.profile-active",
+    )
 
 
 def _stage_times(number: int, times: list[int], totals: list[int]) -> StageTimes:

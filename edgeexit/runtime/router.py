@@ -9,13 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.errors import InputError
-from edgeexit.runtime.answers import Answers
+from edgeexit.runtime.answers import Answers, single
 from edgeexit.runtime.dial import NEVER, Dial
 from edgeexit.runtime.inputs import Checked
 from edgeexit.runtime.lane import Lane
+from edgeexit.runtime.result import Result
 from edgeexit.runtime.worker import Worker
 
 Runs = Sequence[Callable[[], None]]
+
+Exits = int | npt.NDArray[np.integer[Any]]
+"""Exits from 1: one for all samples, or ``(n,)``."""
 
 
 class Watch(Protocol):
@@ -23,6 +27,42 @@ class Watch(Protocol):
 
     def timed(self, lane: Lane) -> Runs:
         """Return K calls that run the stages of ``lane`` and note their times."""
+
+
+class Guide(Protocol):
+    """Whoever overrules the gates of one call: sends samples on, or lets them go early."""
+
+    def rule(
+        self,
+        lane: Lane,
+        index: int,
+        slots: npt.NDArray[np.intp],
+        rows: npt.NDArray[np.intp],
+        leaving: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.bool_]:
+        """Return ``(m,) bool`` who leaves, after gate ``index`` (from 0) has said ``leaving``."""
+
+
+def route(
+    worker: Worker,
+    checked: Checked,
+    dial: Dial,
+    watch: Watch | None,
+    forced: npt.NDArray[np.intp] | None = None,
+    guide: Guide | None = None,
+) -> Result:
+    """Answer one sample or a batch; the arguments are those of :func:`route_batch`."""
+    if checked.rows > 1 or guide is not None:
+        return route_batch(worker, checked, dial, watch, forced, guide).result(checked.rejected)
+    lane = worker.lane(1, checked.symbols, dial)
+    lane.write(checked.arrays)
+    runs = lane.runs if watch is None else watch.timed(lane)
+    if forced is not None or checked.rejected is not None:
+        index = worker.plan.exits - 1 if forced is None else int(forced[0])
+        score = walk_one(lane, index, runs)
+    else:
+        index, score = route_one(lane, dial.limits, runs)
+    return single(worker.plan, lane, index, score, checked.rejected)
 
 
 def route_one(lane: Lane, limits: Sequence[float], runs: Runs) -> tuple[int, float]:
@@ -61,6 +101,7 @@ def route_batch(
     dial: Dial,
     watch: Watch | None,
     forced: npt.NDArray[np.intp] | None = None,
+    guide: Guide | None = None,
 ) -> Answers:
     """Answer a batch: in chunks of the largest bucket, or one by one where rows must not leave.
 
@@ -70,12 +111,13 @@ def route_batch(
         dial: Gate parameters and thresholds.
         watch: Who measures, or None.
         forced: ``(n,)`` exits to take, from 0, whatever the scores; None asks the gates.
+        guide: Who overrules the gates, or None.
     """
     answers = Answers(worker.plan, checked.rows)
     width = worker.largest if worker.plan.compacts else 1
     for start in range(0, checked.rows, width):
         rows = np.arange(start, min(start + width, checked.rows))
-        _route_chunk(worker, checked, rows, dial, watch, forced, answers)
+        _route_chunk(worker, checked, rows, dial, watch, forced, guide, answers)
     return answers
 
 
@@ -86,6 +128,7 @@ def _route_chunk(
     dial: Dial,
     watch: Watch | None,
     forced: npt.NDArray[np.intp] | None,
+    guide: Guide | None,
     answers: Answers,
 ) -> None:
     """Answer the consecutive samples ``rows``; ``slots`` are their places in the present lane."""
@@ -101,6 +144,8 @@ def _route_chunk(
             leaving = scores >= limit
             if checked.rejected is not None:
                 leaving &= ~checked.rejected[rows]
+            if guide is not None:
+                leaving = guide.rule(lane, index, slots, rows, leaving)
         if not leaving.any():
             continue
         answers.add(lane, index, slots[leaving], rows[leaving], scores[leaving])
@@ -156,9 +201,7 @@ def run_all(
     return [join(x) for x in logits], [join(x) for x in features], [join(x) for x in scores]
 
 
-def forced_exits(
-    exits: int | npt.NDArray[np.integer[Any]], rows: int, count: int
-) -> npt.NDArray[np.intp]:
+def forced_exits(exits: Exits, rows: int, count: int) -> npt.NDArray[np.intp]:
     """Return the exits asked for, ``(rows,)`` from 0.
 
     Args:

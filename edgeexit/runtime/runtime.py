@@ -6,35 +6,32 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
+from time import perf_counter_ns
+from typing import Literal
 
 from edgeexit.budget import Budget
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.exits import ExitFamily
-from edgeexit.errors import InputError, ResourceError
-from edgeexit.runtime.answers import single
 from edgeexit.runtime.dial import Dial
 from edgeexit.runtime.engines import EngineSet
 from edgeexit.runtime.golden import check_once_built
-from edgeexit.runtime.inputs import Checked, InputCheck, Inputs, OnInvalid
+from edgeexit.runtime.governor import Governor
+from edgeexit.runtime.inputs import Checked, InputCheck, Inputs, OnInvalid, check_arguments
 from edgeexit.runtime.lane import Lane
-from edgeexit.runtime.live_profile import Profile
+from edgeexit.runtime.live_profile import Profile, profile_active
 from edgeexit.runtime.machine import Machine
+from edgeexit.runtime.monitor import Monitor
 from edgeexit.runtime.plan import Plan
 from edgeexit.runtime.result import AllExits, Result
-from edgeexit.runtime.router import forced_exits, route_batch, route_one, run_all, walk_one
-from edgeexit.runtime.worker import Pool, Worker
-
-_EXIT_SECONDS = 5.0
-"""How long the end of the interpreter waits for calls in other threads."""
+from edgeexit.runtime.router import Exits, forced_exits, route, run_all
+from edgeexit.runtime.setting import Setting
+from edgeexit.runtime.stats import Stats
+from edgeexit.runtime.stream import Flow, Stream, Streamed
+from edgeexit.runtime.worker import EXIT_SECONDS, Pool, Worker, forked_runtime, shut
 
 
 class Runtime:
@@ -57,6 +54,10 @@ class Runtime:
             the last exit and mark them in ``result.valid``.
         exits: Where the calibrated exits are: the bundle's own ``exits.json`` (None), another
             file, e.g. beside a read-only bundle, or False to ignore them.
+        governor: Holds the budget against drift and load; see :attr:`governor`.
+
+    Attributes:
+        monitor: Counts the calls; set a deadline or look for drift there.
 
     Raises:
         BundleError: The bundle is missing or damaged.
@@ -75,8 +76,9 @@ class Runtime:
         check_finite: bool = True,
         on_invalid: OnInvalid = "error",
         exits: str | os.PathLike[str] | Literal[False] | None = None,
+        governor: Governor | None = None,
     ) -> None:
-        _check_arguments(max_batch, on_invalid)
+        check_arguments(max_batch, on_invalid)
         self.bundle = Bundle.open(bundle)
         self.plan = Plan.of(self.bundle.manifest)
         self.machine = Machine.of(self.bundle, target, threads)
@@ -97,16 +99,19 @@ class Runtime:
         files = [self.bundle.file(stage.file) for stage in self.plan.stages]
         self._engines = EngineSet(self.machine, self.plan, files, max_batch)
         self._pool = Pool(partial(Worker, self._engines))
+        self.monitor = Monitor(self.plan.exits, self._family)
+        self._governor: Governor | None = None
         self._profile: Profile | None = None
         self._pid = os.getpid()
         self._closed = False
         # A thread inside an engine when the interpreter ends would abort the process.
         self._at_exit = weakref.finalize(
-            self, _shut, self._pool, self._engines, self._pid, _EXIT_SECONDS
+            self, shut, self._pool, self._engines, self._pid, EXIT_SECONDS
         )
         try:
             self._prepare(max_batch)
             check_once_built(self)
+            self.governor = governor
         except BaseException:
             self.close()
             raise
@@ -128,7 +133,7 @@ class Runtime:
         """
         return self._answer(inputs, None)
 
-    def run_to(self, inputs: Inputs, exits: int | npt.NDArray[np.integer[Any]]) -> Result:
+    def run_to(self, inputs: Inputs, exits: Exits) -> Result:
         """Answer with given exits instead of asking the gates, to measure what an exit costs.
 
         Args:
@@ -147,7 +152,7 @@ class Runtime:
             InputError: As for a call.
         """
         checked = self._checked(inputs)
-        with self._worker() as worker:
+        with self._pool.lent() as worker:
             return AllExits(*run_all(worker, checked, self._dial))
 
     @contextmanager
@@ -158,16 +163,39 @@ class Runtime:
             InputError: As for a call, or there are more samples than run at once.
         """
         checked = self._checked(inputs)
-        with self._worker() as worker:
-            if checked.rows > worker.largest:
-                raise InputError(
-                    f"{checked.rows} samples do not run at once: {worker.largest} do.",
-                    hint="give fewer samples, or open the runtime with a larger max_batch.",
-                    code="input.batch",
-                )
+        with self._pool.lent() as worker:
             lane = worker.lane(checked.rows, checked.symbols, self._dial)
             lane.write(checked.arrays, 0, checked.rows)
             yield lane
+
+    def stream(
+        self,
+        items: Iterable[Inputs],
+        *,
+        batch: int | None = None,
+        depth: int = 4,
+        wait_ms: float | None = None,
+    ) -> Iterator[Result]:
+        """Answer an iterator of samples in its order; deep stages wait for full batches.
+
+        It works in this thread, while it is asked for results. A governor moves the thresholds as
+        in calls, without audits and deadlines.
+
+        Args:
+            items: One sample each. They are copied.
+            batch: Samples that a stage waits for; the largest that runs at once if None.
+            depth: Batches of samples taken and not yet handed out, at most.
+            wait_ms: Milliseconds after which the oldest sample's stage runs with what is there;
+                looked at between items, so an iterator that blocks delays it.
+
+        Raises:
+            EdgeExitError: An item (the message tells which), the iterator or a stage failed; the
+                results of the items before it come first.
+        """
+        largest = self._engines.buckets[-1] if self.plan.compacts else 1
+        flow = Flow(largest if batch is None else min(batch, largest), depth, wait_ms)
+        host = Streamed(self.plan, self.monitor, self._in_force, self._checked, self._pool.lent)
+        return Stream(host, items, flow).results()
 
     async def arun(self, inputs: Inputs) -> Result:
         """Answer in a thread of the event loop's executor; otherwise as a call."""
@@ -185,7 +213,8 @@ class Runtime:
     def budget(self) -> Budget | None:
         """The budget in force; None where every sample goes to the last exit.
 
-        Setting it takes effect at the next call; calls under way keep the old one.
+        Setting it takes effect at the next call; calls under way keep the old one. Under a
+        governor, set ``governor.budget``: this one is in force again once the governor has left.
         """
         return self._dial.budget
 
@@ -193,6 +222,26 @@ class Runtime:
     def budget(self, budget: Budget | float | str | None) -> None:
         with self._dial_lock:
             self._dial = self._make_dial(self._family, budget)
+
+    @property
+    def governor(self) -> Governor | None:
+        """Who moves the thresholds call by call; None where the budget's own stand still.
+
+        Raises:
+            BudgetError: On setting: its goal cannot be held with the calibrated exits.
+        """
+        return self._governor
+
+    @governor.setter
+    def governor(self, governor: Governor | None) -> None:
+        with self._dial_lock:
+            if governor is not None:
+                governor.attach(self._family, self._dial.budget, self.machine.fingerprint)
+            self._governor = self.monitor.governor = governor
+
+    def stats(self) -> Stats:
+        """Return what was answered since the runtime was opened: exits, cost, drift, audits."""
+        return self.monitor.stats(self.bundle.manifest.name, self.plan.costs, self._dial.budget)
 
     def reload(self) -> None:
         """Take up a new ``exits.json`` at the present budget; on any error the old one stays.
@@ -208,8 +257,11 @@ class Runtime:
             budget = self._dial.budget
             if budget is None and family is not None:
                 budget = family.budget
-            self._dial = self._make_dial(family, budget)
-            self._family = family
+            dial = self._make_dial(family, budget)
+            if self._governor is not None:
+                self._governor.attach(family, dial.budget, self.machine.fingerprint)
+            self._dial, self._family = dial, family
+            self.monitor.restart(family)
 
     @contextmanager
     def profile(self) -> Iterator[Profile]:
@@ -220,11 +272,7 @@ class Runtime:
         """
         with self._dial_lock:
             if self._profile is not None:
-                raise ResourceError(
-                    "a profile of this runtime is being taken already.",
-                    hint="leave the other `with runtime.profile()` block first.",
-                    code="runtime.profile-active",
-                )
+                raise profile_active()
             profile = self._profile = Profile(self.plan.exits)
         try:
             yield profile
@@ -237,114 +285,62 @@ class Runtime:
             return
         self._closed = True
         self._at_exit.detach()
-        _shut(self._pool, self._engines, self._pid, math.inf)
+        shut(self._pool, self._engines, self._pid, math.inf)
 
     def __enter__(self) -> Runtime:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _answer(self, inputs: Inputs, exits: int | npt.NDArray[np.integer[Any]] | None) -> Result:
+    def _answer(self, inputs: Inputs, exits: Exits | None) -> Result:
         profile = self._profile
-        if profile is not None:
-            with profile.call() as done:
-                return done(self._route(inputs, exits, profile))
-        return self._route(inputs, exits, None)
+        if profile is None:
+            return self._route(inputs, exits, None)
+        with profile.call() as done:
+            return done(self._route(inputs, exits, profile))
 
-    def _route(
-        self,
-        inputs: Inputs,
-        exits: int | npt.NDArray[np.integer[Any]] | None,
-        profile: Profile | None,
-    ) -> Result:
+    def _route(self, inputs: Inputs, exits: Exits | None, profile: Profile | None) -> Result:
+        governor, start = self._governor, perf_counter_ns()
+        begun = governor.clock() if governor else 0.0
         checked = self._checked(inputs)
         forced = None if exits is None else forced_exits(exits, checked.rows, self.plan.exits)
-        dial = self._dial
+        dial, turn = self._dial, None
+        if governor is not None and forced is None:
+            turn = governor.begin(checked.rows, begun)
+            dial = turn.setting
         worker = self._pool.take()
         try:
-            if checked.rows == 1:
-                result = self._route_one(worker, checked, dial, profile, forced)
-            else:
-                answers = route_batch(worker, checked, dial, profile, forced)
-                result = answers.result(checked.rejected)
+            result = route(worker, checked, dial, profile, forced, turn.guide if turn else None)
         except BaseException:
             self._pool.discard()
             raise
         self._pool.give(worker)
+        if forced is None:
+            overruled = governor.end(turn, result) if governor and turn else None
+            self.monitor.note(result, dial, perf_counter_ns() - start, overruled)
         return result
-
-    def _route_one(
-        self,
-        worker: Worker,
-        checked: Checked,
-        dial: Dial,
-        profile: Profile | None,
-        forced: npt.NDArray[np.intp] | None,
-    ) -> Result:
-        lane = worker.lane(1, checked.symbols, dial)
-        lane.write(checked.arrays)
-        runs = lane.runs if profile is None else profile.timed(lane)
-        if forced is not None or checked.rejected is not None:
-            index = self.plan.exits - 1 if forced is None else int(forced[0])
-            score = walk_one(lane, index, runs)
-        else:
-            index, score = route_one(lane, dial.limits, runs)
-        return single(self.plan, lane, index, score, checked.rejected)
-
-    @contextmanager
-    def _worker(self) -> Iterator[Worker]:
-        worker = self._pool.take()
-        try:
-            yield worker
-        except BaseException:
-            self._pool.discard()
-            raise
-        self._pool.give(worker)
 
     def _checked(self, inputs: Inputs) -> Checked:
         if os.getpid() != self._pid:
-            raise ResourceError(
-                f"this runtime was opened by process {self._pid}, and process {os.getpid()} was "
-                "forked from it: an engine's threads do not survive a fork.",
-                hint="open the bundle in the process that uses it.",
-                code="runtime.forked",
-            )
+            raise forked_runtime(self._pid)
         return self._check(inputs)
+
+    def _in_force(self) -> tuple[Setting, Governor | None, Profile | None]:
+        governor = self._governor
+        return governor.setting if governor else self._dial, governor, self._profile
 
     def _read_exits(self) -> ExitFamily | None:
         return None if self._exits is False else self.bundle.exits(self._exits)
 
-    def _make_dial(self, family: ExitFamily | None, budget: Budget | float | str | None) -> Dial:
+    def _make_dial(self, family: ExitFamily | None, budget: Budget | float | str | None) -> Setting:
         parsed = None if budget is None else Budget.parse(budget)
-        return Dial.make(self._gates, family, parsed, self.machine.fingerprint)
+        dial = Dial.make(self._gates, family, parsed, self.machine.fingerprint)
+        return Setting.of(dial, family)
 
     def _prepare(self, max_batch: int | None) -> None:
-        if self.plan.symbols:
-            return
-        with self._worker() as worker:
-            worker.lane(1, (), self._dial)
-            if max_batch is not None:
-                for bucket in self._engines.buckets[::-1]:
+        if not self.plan.symbols:
+            buckets = () if max_batch is None else self._engines.buckets[::-1]
+            with self._pool.lent() as worker:
+                for bucket in (1, *buckets):
                     worker.lane(bucket, (), self._dial)
-
-
-def _shut(pool: Pool, engines: EngineSet, process: int, seconds: float) -> None:
-    """Free the engines once no call runs, but only in the process that opened them."""
-    if os.getpid() == process and pool.close(seconds):
-        engines.close()
-
-
-def _check_arguments(max_batch: int | None, on_invalid: str) -> None:
-    fault = None
-    if max_batch is not None and max_batch < 1:
-        fault = f"max_batch cannot be {max_batch}: 1 or more is right."
-    if on_invalid not in ("error", "last_exit"):
-        fault = f"on_invalid cannot be {on_invalid!r}: 'error' or 'last_exit' is right."
-    if fault:
-        raise InputError(fault, hint="correct the argument.", code="input.argument")

@@ -162,7 +162,9 @@ class SelfTest:
     def _answers(self) -> str:
         with tempfile.TemporaryDirectory(prefix="edgeexit-") as folder:
             bundle = unpack_selftest(Path(folder) / "selftest.eex", self._packed)
-            return run_trial("bundle", str(bundle), self._place)
+            file = Path(self._place)
+            place = str(file.absolute()) if file.suffix == ".toml" else self._place
+            return run_trial("bundle", str(bundle), place)
 
     def _board(self) -> Part | str:
         self._jetson = read_jetson(self._root)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from pathlib import Path
 
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.errors import EdgeExitError, TargetError
+from edgeexit.targets.child import child_place
+from edgeexit.targets.faults import signal_name
 
 TIMEOUT_S = 600.0
 
@@ -26,7 +27,7 @@ def run_trial(name: str, *arguments: str, timeout: float = TIMEOUT_S) -> str:
 
     Args:
         name: One of :data:`TRIALS`.
-        arguments: The trial's own.
+        arguments: The trial's own; paths must be absolute.
         timeout: Seconds it may take.
 
     Returns:
@@ -36,6 +37,7 @@ def run_trial(name: str, *arguments: str, timeout: float = TIMEOUT_S) -> str:
         TargetError: It failed, died by a signal, or took longer than ``timeout``.
     """
     command = [sys.executable, "-m", "edgeexit.runtime.trial", name, *arguments]
+    home, environment = child_place()
     with tempfile.TemporaryDirectory(prefix="edgeexit-") as cache:
         try:
             child = subprocess.run(
@@ -45,12 +47,13 @@ def run_trial(name: str, *arguments: str, timeout: float = TIMEOUT_S) -> str:
                 errors="replace",
                 timeout=timeout,
                 check=False,
-                env={**os.environ, "EDGEEXIT_CACHE": cache},
+                cwd=home,
+                env={**environment, "EDGEEXIT_CACHE": cache},
             )
         except subprocess.TimeoutExpired:
             raise _died(name, f"did not end within {timeout:g} s", "") from None
     if child.returncode < 0:
-        raise _died(name, f"was killed by {_signal(-child.returncode)}", child.stderr)
+        raise _died(name, f"was killed by {signal_name(-child.returncode)}", child.stderr)
     return _answer(name, child.stdout, child.stderr)
 
 
@@ -74,13 +77,6 @@ def _died(name: str, how: str, errors: str) -> TargetError:
         "and send us what this test prints.",
         code="target.died",
     )
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _module(name: str) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from edgeexit.errors import ResourceError
+from edgeexit.errors import InputError, ResourceError
 from edgeexit.runtime.dial import Dial
 from edgeexit.runtime.engines import EngineSet
 from edgeexit.runtime.lane import Lane
 
 _MAX_LANES = 16
 """Lanes a worker keeps where a model has other dynamic sizes than the batch."""
+
+EXIT_SECONDS = 5.0
+"""How long the end of the interpreter waits for calls in other threads."""
 
 _DRAIN_SECONDS = 0.001
 
@@ -39,9 +44,16 @@ class Worker:
         return self._engines.buckets[-1]
 
     def bucket(self, rows: int) -> int:
-        """Return the smallest bucket that holds ``rows`` samples."""
+        """Return the smallest bucket that holds ``rows`` samples.
+
+        Raises:
+            InputError: There is none.
+        """
         buckets = self._engines.buckets
-        return buckets[bisect_left(buckets, rows)]
+        place = bisect_left(buckets, rows)
+        if place == len(buckets):
+            raise _too_many(rows, self.largest)
+        return buckets[place]
 
     def lane(self, rows: int, symbols: tuple[int, ...], dial: Dial) -> Lane:
         """Return a lane for ``rows`` samples, its gates set to ``dial``.
@@ -50,6 +62,9 @@ class Worker:
             rows: Samples, at most :attr:`largest`.
             symbols: Sizes of the other symbols.
             dial: The setting of this call.
+
+        Raises:
+            InputError: There are more samples than the largest lane holds.
         """
         key = (1 if rows == 1 else self.bucket(rows), symbols)
         lane = self._lanes.get(key)
@@ -111,6 +126,21 @@ class Pool:
         with self._lock:
             self._made -= 1
 
+    @contextmanager
+    def lent(self) -> Iterator[Worker]:
+        """Lend a worker for the block, and forget it if that fails.
+
+        Raises:
+            ResourceError: The pool is closed.
+        """
+        worker = self.take()
+        try:
+            yield worker
+        except BaseException:
+            self.discard()
+            raise
+        self.give(worker)
+
     def close(self, seconds: float) -> bool:
         """Let no further call begin and drop the workers as their calls end.
 
@@ -133,6 +163,31 @@ class Pool:
             if time.monotonic() > end:
                 return False
             time.sleep(_DRAIN_SECONDS)
+
+
+def shut(pool: Pool, engines: EngineSet, process: int, seconds: float) -> None:
+    """Free the engines once no call runs, but only in the process that opened them."""
+    if os.getpid() == process and pool.close(seconds):
+        engines.close()
+
+
+def forked_runtime(process: int) -> ResourceError:
+    """Return the error for a call in a child of the process that opened the runtime."""
+    return ResourceError(
+        f"this runtime was opened by process {process}, and process {os.getpid()} was "
+        "forked from it: an engine's threads do not survive a fork.",
+        hint="open the bundle in the process that uses it.",
+        code="runtime.forked",
+    )
+
+
+def _too_many(rows: int, largest: int) -> InputError:
+    """Return the error for more samples than run at once."""
+    return InputError(
+        f"{rows} samples do not run at once: {largest} do.",
+        hint="give fewer samples, or open the runtime with a larger max_batch.",
+        code="input.batch",
+    )
 
 
 def _closed_runtime() -> ResourceError:

@@ -24,6 +24,7 @@ SUBJECTS = (
     "int8_layers",
     "jetson",
     "demo_quality",
+    "governor",
     "import_cost",
     "engine_start",
 )

@@ -5,9 +5,6 @@ A tree of files stands for a Jetson's sensors: it shows how they are read, not w
 
 from __future__ import annotations
 
-import os
-import sys
-
 import numpy as np
 import pytest
 
@@ -163,18 +160,24 @@ class TestTrial:
             "print('last words', file=sys.stderr, flush=True)\n"
             "os.kill(os.getpid(), signal.SIGSEGV)\n"
         )
-        search = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-        monkeypatch.setenv("PYTHONPATH", search)
+        monkeypatch.syspath_prepend(tmp_path)
         with pytest.raises(TargetError, match="was killed by SIGSEGV: last words") as caught:
             run_trial("module", "crashing")
         assert caught.value.code == "target.died"
 
     def test_a_process_that_ends_without_an_answer(self, tmp_path, monkeypatch):
         (tmp_path / "leaving.py").write_text("import os\nos._exit(3)\n")
-        search = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
-        monkeypatch.setenv("PYTHONPATH", search)
+        monkeypatch.syspath_prepend(tmp_path)
         with pytest.raises(TargetError, match="ended without an answer"):
             run_trial("module", "leaving")
+
+    def test_files_in_the_users_folder_are_not_imported(self, tmp_path, monkeypatch):
+        for name in ("json.py", "tensorrt.py"):
+            (tmp_path / name).write_text("import os\nos._exit(3)\n")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(TargetError, match=r"numpy .* lacks Builder\.") as caught:
+            run_trial("module", "numpy")
+        assert caught.value.code == "target.unavailable"
 
     def test_a_process_that_hangs(self):
         with pytest.raises(TargetError, match=r"did not end within 0\.01 s"):
