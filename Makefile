@@ -25,11 +25,8 @@ lint: $(VENV)/.dev
 	$(PY) -m mypy -p edgeexit
 	$(VENV)/bin/lint-imports
 
-# Two processes: with an engine loaded before it, an interrupted training has crashed.
-TRAINING := tests/dmpo/training tests/dmpo/test_tuning.py tests/benchmarks/methods
 unit: $(VENV)/.dev
-	$(PY) -m pytest $(TRAINING:%=--ignore=%)
-	$(PY) -m pytest $(TRAINING)
+	$(PY) -m pytest
 
 bench: $(VENV)/.dev
 	$(PY) -m tests.benchmarks

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,12 @@ def verb(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], click.C
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         def run(*, as_json: bool, quiet: bool, debug: bool, **parameters: Any) -> Any:
-            if not debug and os.environ.get("EDGEEXIT_DEBUG", "0") in ("", "0"):
-                warnings.simplefilter("ignore")
-                logging.disable(logging.WARNING)
+            loud = debug or os.environ.get("EDGEEXIT_DEBUG", "0") not in ("", "0")
             try:
-                with Reply(as_json=as_json, quiet=quiet) as reply:
+                with (
+                    nullcontext() if loud else _quiet(),
+                    Reply(as_json=as_json, quiet=quiet) as reply,
+                ):
                     return function(reply, **parameters)
             except BrokenPipeError:
                 raise PipeClosed from None
@@ -62,6 +64,19 @@ def verb(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], click.C
         return click.command(name, cls=Verb, **attributes)(run)
 
     return decorate
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings of libraries off the terminal, and leave a caller's logging as it was."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def bundle_argument(function: Callable[..., Any]) -> Callable[..., Any]:

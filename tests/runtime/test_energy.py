@@ -211,16 +211,17 @@ def board(tmp_path, monkeypatch):
 
 def test_known_joules_come_back_through_the_counters_of_a_processor(opened, tmp_path, monkeypatch):
     file = plant_rapl(tmp_path) / "intel-rapl:0" / "energy_uj"
-    known = (0.004, 0.006, 0.009, 0.007)
-    count_joules(file, monkeypatch, 2.0, known)
+    # A call of the toy takes 50 microseconds: more joules were more watts than a meter believes.
+    known = (0.0008, 0.0012, 0.0018, 0.0014)
+    count_joules(file, monkeypatch, 1.0, known)
     profile = measure_energy(opened, 4.0, root=tmp_path)
     assert (profile.meter.kind, profile.meter.estimated) == ("rapl", False)
     assert profile.refused == ()
     measured = [estimate.value for estimate in (*profile.exits, profile.static)]
     np.testing.assert_allclose(measured, known, rtol=0.03)
     stages = [stage.value for stage in profile.stages]
-    np.testing.assert_allclose(stages, [0.004, 0.002, 0.003], rtol=0.1)
-    assert profile.idle.value == pytest.approx(2.0, rel=0.1)
+    np.testing.assert_allclose(stages, [0.0008, 0.0004, 0.0006], rtol=0.1)
+    assert profile.idle.value == pytest.approx(1.0, rel=0.1)
 
 
 def test_known_watts_come_back_through_the_rails_of_a_board(opened, board, monkeypatch):
