@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeexit.budget import Budget, CostKind
 from edgeexit.bundle.exits import CostTable, ExitFamily
@@ -15,8 +16,17 @@ from edgeexit.calibrate.policies import DEFAULT_POLICY, Policy, find_policy
 from edgeexit.calibrate.records import ExitRecords
 from edgeexit.errors import BudgetError, InputError
 
+Array = npt.NDArray[np.float64]
+
 SHAPE_SAMPLES = 50_000
 """Samples a shape is fitted on; the cost curve is measured on all."""
+
+LEAP = 0.02
+"""Part of the range of costs by which two neighbouring rows may differ. Where more samples move at
+once their scores tie, and thresholds between the rows would move all of them or none."""
+
+FEW = 4
+"""Samples that may move at once however few there are."""
 
 
 def fit_family(
@@ -31,7 +41,8 @@ def fit_family(
     """Return the family of operating points that a policy fits to these records.
 
     The shape is fitted at the budget, or in the middle of the cost range, on at most 50,000
-    samples. Every row is then measured on all samples.
+    samples. Every row is then measured on all samples. Where many scores tie, budgets between
+    two rows snap down to the cheaper one.
 
     Args:
         records: Exit records from the compiled gates.
@@ -55,6 +66,7 @@ def fit_family(
     )
     scores = gate_scores(records, shape.params)
     shares, quality = measure(scores, shape.thresholds, records.quality)
+    leaps = _leaps(shares @ np.asarray(lead.per_exit), len(records))
     return ExitFamily(
         policy=chosen.name,
         manifest_digest=manifest_digest,
@@ -66,12 +78,18 @@ def fit_family(
         quality=quality,
         quality_kind=records.quality_kind,
         per_exit_quality=records.quality.mean(axis=0, dtype=np.float64),
-        discrete=chosen.discrete,
+        discrete=chosen.discrete or leaps,
         costs=tables,
         samples=len(records),
         data_sha256=records.data_sha256,
         budget=budget,
     )
+
+
+def _leaps(curve: Array, samples: int) -> bool:
+    """Return whether neighbouring rows lie too far apart for what lies between them to be known."""
+    allowed = max(LEAP, FEW / samples) * (curve[-1] - curve[0])
+    return bool(np.diff(curve).max() > allowed)
 
 
 def remeasured(family: ExitFamily, records: ExitRecords) -> ExitFamily:

@@ -124,7 +124,8 @@ class TestWalk:
         assert [match[1] for match in found] == [
             "budget 0.3", "budget 0.5", "budget 0.7", "last exit",
         ]  # fmt: skip
-        assert [float(match[3]) for match in found[:3]] == pytest.approx([0.3, 0.5, 0.7], abs=0.1)
+        # Three standard errors of a mean cost fitted on 120 texts and taken on 120 others.
+        assert [float(match[3]) for match in found[:3]] == pytest.approx([0.3, 0.5, 0.7], abs=0.17)
         assert min(float(match[2]) for match in found) >= 0.6, lines
 
 

@@ -38,6 +38,10 @@ PRICE_STEPS = 30
 HIGHEST_PRICE = 2.0**20
 """Quality a whole model's cost is priced at, at most; all then leave at exit 1."""
 
+FLAT = 1e-6
+"""Spread of the gain between samples, in right answers, below which it tells nothing of them: their
+scores would tie in float32. Where no sample gains by going on, that is the whole truth."""
+
 
 @dataclass(frozen=True)
 class _Problem:
@@ -101,7 +105,8 @@ class GainSoft(Policy):
     Schwartz, "Valuing American Options by Simulation", 2001) with the last exit's calibrated belief
     as its reward. The score is ``-phi_k b_k``. Its thresholds are those that serve each price of
     cost best (:func:`priced_thresholds`), which mends what a linear gain gets wrong at a gate; the
-    knob is the price. Worked out and measured for edgeexit.
+    knob is the price. A gate whose gain is the same for all samples scores by confidence, so that a
+    budget above what is worth spending is still met. Worked out and measured for edgeexit.
     """
 
     name = "gain-soft"
@@ -125,6 +130,9 @@ class GainSoft(Policy):
         problem = _Problem(designs, np.column_stack(expected), reward, costs / costs[-1], ridge)
         params = []
         for design, weights in zip(designs, problem.at(reference / costs[-1]), strict=True):
+            if np.std(design.matrix @ weights) < FLAT:
+                params.append(weighed(records, {"log_odds": 1.0}))
+                continue
             intercept, slopes = design.raw(-weights)
             params.append(
                 weighed(records, {"bias": intercept, **dict(zip(names, slopes, strict=True))})

@@ -267,13 +267,13 @@ def point_table(points: tuple[OperatingPoint, ...], family: ExitFamily) -> Table
 
 
 def _discrete_lines(point: OperatingPoint, family: ExitFamily) -> list[str]:
-    """Return a line on what a policy with few settings makes of a budget."""
+    """Return a line on what a budget comes to where there are few settings."""
     if not family.discrete:
         return []
     settings = len({round(float(cost), 9) for cost in family.curve(point.budget.kind)})
     cost = Budget(point.cost, point.budget.kind)
     return [
-        f"{family.policy} has {settings} settings; the nearest that costs no more than "
+        f"{family.policy} has {settings} settings here; the nearest that costs no more than "
         f"{point.budget} costs {cost}"
     ]
 

@@ -140,6 +140,31 @@ def test_patience_snaps_to_the_budget_below():
     assert curve[1] > COSTS[1] - 1e-9  # nobody can agree with a previous exit at exit 1
 
 
+def test_a_budget_above_what_is_worth_spending_is_still_met():
+    records = make_records(2000, 1)
+    worth = np.ones_like(records.quality)
+    worth[::10, -1] = 0  # exit 1 is always right, the last one is not
+    records = replace(records, quality=worth, soft=worth)
+    family = fit_family(records, [FLOPS], policy="gain-soft")
+    assert not family.discrete
+    for budget in (0.3, 0.5, 0.7):
+        assert realised(family, records, Budget(budget))[0] == pytest.approx(budget, abs=0.002)
+
+
+def test_budgets_between_tied_scores_snap_down():
+    records = make_records(2000, 1, CONFIDENCE)
+    features = records.features.copy()
+    features[::2, :, 1:] = features[0, :, 1:]  # half of the samples look alike
+    tied = replace(records, features=features)
+    family = fit_family(tied, [FLOPS], policy="single")
+    assert family.discrete
+    curve = family.curve("flops")
+    leap = int(np.argmax(np.diff(curve)))
+    between = Budget(float(curve[leap] + curve[leap + 1]) / 2)
+    assert realised(family, tied, between)[0] == pytest.approx(curve[leap])
+    assert not fit_family(records, [FLOPS], policy="single").discrete
+
+
 def test_the_shape_is_fitted_at_the_budget():
     records = make_records(2000, 1)
     free = fit_family(records, [FLOPS])
