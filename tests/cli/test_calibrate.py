@@ -110,7 +110,8 @@ def test_a_policy_with_few_settings_says_what_it_takes(edgeexit, work):
     words = ("calibrate", "p.eex", "--data", "data.npz", "--policy", "patience", "--budget", "0.9")
     done = edgeexit(*words)
     assert (
-        "patience has 3 settings here; the nearest that costs no more than 0.9 costs 0." in done.stdout
+        "patience has 3 settings here; the nearest that costs no more than 0.9 costs 0."
+        in done.stdout
     )
 
 
