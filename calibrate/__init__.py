@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeexit.calibrate.builder import RecordBuilder
+from edgeexit.calibrate.compare import ComparedPoint, Side, compare_exits
 from edgeexit.calibrate.costs import flops_table, latency_table
 from edgeexit.calibrate.family import fit_family
 from edgeexit.calibrate.frontier import OperatingPoint, frontier, point_at, recommend
@@ -16,14 +17,17 @@ from edgeexit.calibrate.verdict import Verdict, judge
 
 __all__ = [
     "POLICIES",
+    "ComparedPoint",
     "ExitRecords",
     "GateLayout",
     "OperatingPoint",
     "Policy",
     "Promise",
     "RecordBuilder",
+    "Side",
     "Sweep",
     "Verdict",
+    "compare_exits",
     "find_policy",
     "fit_certified_family",
     "fit_family",

@@ -44,6 +44,21 @@ def check_labels(labels: Array, classes: int, size: int, first: int = 0) -> Inte
     return labels.astype(np.int64)
 
 
+def check_variety(labels: Array) -> None:
+    """Refuse labels that are all alike: what they say of the exits, they say of one class.
+
+    Raises:
+        InputError: There are two samples or more, and one class.
+    """
+    if len(labels) > 1 and (labels == labels[0]).all():
+        raise InputError(
+            f"all {len(labels)} labels are class {labels[0]}: exits fitted to one class are wrong "
+            "for the others; right is a sample of what the model will see.",
+            hint="draw the samples from all classes, or ignore the labels with --label-free.",
+            code="data.one-class",
+        )
+
+
 def check_group(group: Array, size: int) -> Integers:
     """Return ``group`` as int64.
 

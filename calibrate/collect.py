@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgeexit.bundle.specs import Manifest
 from edgeexit.calibrate.builder import RecordBuilder
 from edgeexit.calibrate.checks import check_labels
+from edgeexit.calibrate.kept_exits import check_early_exits
 from edgeexit.calibrate.records import ExitRecords, GateLayout
 from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.errors import InputError
@@ -29,7 +30,11 @@ Progress = Callable[[int, int], None]
 
 
 def collect_records(
-    runtime: Runtime, manifest: Manifest, dataset: Dataset, progress: Progress | None = None
+    runtime: Runtime,
+    manifest: Manifest,
+    dataset: Dataset,
+    progress: Progress | None = None,
+    answers: list[npt.NDArray[np.int64]] | None = None,
 ) -> ExitRecords:
     """Run every sample through every stage and return the exit records.
 
@@ -41,6 +46,7 @@ def collect_records(
         manifest: Its manifest.
         dataset: The data set, its labels already checked against the model.
         progress: Told after every batch.
+        answers: Takes the classes ``(b, K)`` that all exits gave, batch by batch, if given.
 
     Raises:
         InputError: There are too few samples, or an output is not finite.
@@ -58,6 +64,8 @@ def collect_records(
             None if dataset.labels is None else dataset.labels[rows],
             None if group is None else group[rows],
         )
+        if answers is not None:
+            answers.append(np.stack([array.argmax(axis=1) for array in outputs.logits], axis=1))
         if progress is not None:
             progress(min(start + BATCH_SAMPLES, len(order)), len(order))
     return builder.build(dataset.sha256)
@@ -67,8 +75,9 @@ def gate_layout(manifest: Manifest) -> GateLayout:
     """Return the layout that all gates of a bundle share.
 
     Raises:
-        InputError: Its gates differ.
+        InputError: Its gates differ, or there is none.
     """
+    check_early_exits(manifest)
     layouts = {GateLayout.of(stage.gate) for stage in manifest.stages if stage.gate}
     if len(layouts) != 1:
         raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import NormalDist
 from typing import Protocol
@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgeexit.budget import Budget
+from edgeexit.budget import Budget, CostKind
 from edgeexit.bundle.exits import CostTable
 from edgeexit.bundle.specs import Manifest
+from edgeexit.calibrate.kept_exits import check_early_exits
 from edgeexit.errors import BudgetError, InputError
 
 MEDIAN_ERROR = 1.2533
@@ -22,6 +23,12 @@ NORMAL_P90 = 1.2816
 """The 90th percentile of the normal distribution, in standard deviations above its median."""
 
 Array = npt.NDArray[np.float64]
+
+_AGAIN: Mapping[CostKind, str] = {
+    "flops": "",
+    "latency": "; edgeexit profile measures again",
+    "energy": "; edgeexit profile --energy measures again",
+}
 
 
 def checked_table(table: CostTable) -> CostTable:
@@ -47,8 +54,9 @@ def flops_table(manifest: Manifest) -> CostTable:
     """Return the counted costs, in fractions of the static model.
 
     Raises:
-        InputError: The manifest's counts do not rise from exit to exit.
+        InputError: The manifest's counts do not rise from exit to exit, or there is one exit.
     """
+    check_early_exits(manifest)
     return checked_table(CostTable("flops", manifest.flops_costs, 1.0))
 
 
@@ -121,20 +129,20 @@ def check_budget(budget: Budget, table: CostTable) -> None:
         BudgetError: It is below the cost of the first exit, above that of the last, or of another
             kind than the table.
     """
-    low, high = Budget(table.per_exit[0], table.kind), Budget(table.per_exit[-1], table.kind)
+    low, high = table.per_exit[0], table.per_exit[-1]
+    bounds = f"from {table.stated(low)} to {table.stated(high)}"
     if budget.kind != table.kind:
         raise BudgetError(
             f"budget {budget} is of kind {budget.kind}, but the costs at hand are {table.kind}.",
-            hint=f"give a budget from {low} to {high}.",
+            hint=f"give a budget {bounds}.",
             code="budget.kind",
         )
-    slack = 1e-6 * high.value
-    again = "; edgeexit profile measures again" if budget.kind == "latency" else ""
-    if not low.value - slack <= budget.value <= high.value + slack:
+    slack = 1e-6 * high
+    if not low - slack <= budget.value <= high + slack:
         raise BudgetError(
             f"budget {budget} is outside what this model can do: leaving always at the first "
-            f"exit costs {low}, always at the last {high}.",
-            hint=f"choose a budget from {low} to {high}{again}.",
+            f"exit costs {table.stated(low)}, always at the last {table.stated(high)}.",
+            hint=f"choose a budget {bounds}{_AGAIN[budget.kind]}.",
             code="budget.bounds",
         )
 

@@ -29,6 +29,8 @@ class OperatingPoint:
         quality: Mean quality, a fraction.
         drop: Percentage points of quality below the last exit; negative where it is above.
         shares: Fractions of the calibration set that leave at each of the K exits.
+        p95: Milliseconds that 95 % of the calls take at most, as forecast; None where calls were
+            not timed.
     """
 
     budget: Budget
@@ -37,6 +39,7 @@ class OperatingPoint:
     quality: float
     drop: float
     shares: tuple[float, ...]
+    p95: float | None = None
 
 
 def point_at(family: ExitFamily, budget: Budget) -> OperatingPoint:

@@ -7,14 +7,22 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from edgeexit.budget import Budget, CostKind
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.exits import CostTable
+from edgeexit.calibrate.checks import check_variety
 from edgeexit.calibrate.collect import Data, Progress, collect_records, read_data, share_groups
-from edgeexit.calibrate.costs import check_budget, flops_table, with_errors
+from edgeexit.calibrate.costs import check_budget, checked_table, flops_table, with_errors
 from edgeexit.calibrate.promise import Promise, check_units
 from edgeexit.calibrate.records import ExitRecords
+from edgeexit.calibrate.tail import check_limit
 from edgeexit.datasets import Dataset
+from edgeexit.runtime.call_times import CallTimes, load_or_measure_calls
+from edgeexit.runtime.energy import load_or_measure_energy
+from edgeexit.runtime.power.profile import energy_table
 from edgeexit.runtime.profile import load_or_measure
 from edgeexit.runtime.runtime import Runtime
 
@@ -28,12 +36,16 @@ class Gathered:
         records: Exit records of the calibration set.
         unlabelled: Exit records of further data, or None.
         tables: Cost tables, the one that decides first.
+        answers: ``(n, K) int64`` class that each exit gave to the samples of ``records``.
+        times: How long calls take that leave at each exit, where a limit on them is set.
     """
 
     bundle: Bundle
     records: ExitRecords
     unlabelled: ExitRecords | None
     tables: tuple[CostTable, ...]
+    answers: npt.NDArray[np.int64]
+    times: CallTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -44,11 +56,13 @@ class Checks:
         budget: The budget wanted, or None.
         kind: The kind of cost that decides.
         promise: What is to be certified, or None.
+        limit: Milliseconds that 95 % of the calls may take, or None.
     """
 
     budget: Budget | None
     kind: CostKind
     promise: Promise | None
+    limit: float | None = None
 
     def costs(self, table: CostTable) -> None:
         """Refuse budgets that the costs cannot meet."""
@@ -58,7 +72,9 @@ class Checks:
                 check_budget(budget, table)
 
     def data(self, labelled: Dataset, unlabelled: Dataset | None) -> None:
-        """Refuse data that do not say what is independent."""
+        """Refuse labels of one class, and data that do not say what is independent."""
+        if labelled.labels is not None:
+            check_variety(labelled.labels)
         if self.promise is not None:
             groups = [part.group is not None for part in (labelled, unlabelled) if part]
             check_units(self.promise, groups)
@@ -88,18 +104,25 @@ def gather(
     with Runtime(opened, target=target, exits=False) as runtime:
         tables: tuple[CostTable, ...] = (flops,)
         if checks.kind != "flops":
-            measured = _latency(runtime)
+            measured = _measured(runtime, checks.kind)
             checks.costs(measured)
             tables = (measured, flops)
-        records = collect_records(runtime, opened.manifest, labelled, progress)
-        if further is None:
-            return Gathered(opened, records, None, tables)
-        more = collect_records(runtime, opened.manifest, further, progress)
-    return Gathered(opened, records, more, tables)
+        times = None
+        if checks.limit is not None:
+            times = load_or_measure_calls(runtime)
+            check_limit(checks.limit, times)
+        answers: list[npt.NDArray[np.int64]] = []
+        records = collect_records(runtime, opened.manifest, labelled, progress, answers)
+        more = None
+        if further is not None:
+            more = collect_records(runtime, opened.manifest, further, progress)
+    return Gathered(opened, records, more, tables, np.concatenate(answers), times)
 
 
-def _latency(runtime: Runtime) -> CostTable:
+def _measured(runtime: Runtime, kind: CostKind) -> CostTable:
     """Return the measured costs with their standard errors; measures where it was not done."""
+    if kind == "energy":
+        return checked_table(energy_table(load_or_measure_energy(runtime)))
     profile = load_or_measure(runtime)
     single = profile.batches[0]
     return with_errors(profile.cost_table(), [*single.stages, single.call])

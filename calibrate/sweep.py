@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeexit.budget import Budget
-from edgeexit.bundle.exits import CostTable, ExitFamily
+from edgeexit.bundle.exits import CostTable, ExitSettings
 from edgeexit.calibrate.bootstrap import band, resampled_means
 from edgeexit.calibrate.family import fit_family
 from edgeexit.calibrate.frontier import GRID
@@ -17,12 +18,16 @@ from edgeexit.calibrate.oracle import oracle_quality
 from edgeexit.calibrate.policies import DEFAULT_POLICY, POLICIES
 from edgeexit.calibrate.records import ExitRecords
 from edgeexit.calibrate.units import in_random_order, unit_numbers
+from edgeexit.calibrate.unnested import best_settings
 
 MOST_SAMPLES = 40_000
 """Samples looked at; more would tell no more."""
 
 REFITTED = f"{DEFAULT_POLICY}, refitted"
 """The default with a shape of its own for every budget: what one shape for all of them loses."""
+
+UNNESTED = f"{DEFAULT_POLICY}, refitted and unnested"
+"""The same with thresholds of their own too: what one nested knob loses besides."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Sweep:
     left_out: tuple[str, ...]
 
 
-Fit = Callable[[ExitRecords], Callable[[Budget], ExitFamily]]
+Fit = Callable[[ExitRecords], Callable[[Budget], ExitSettings]]
 
 
 def sweep(records: ExitRecords, table: CostTable, *, seed: int = 0) -> Sweep:
@@ -97,13 +102,14 @@ def sweep(records: ExitRecords, table: CostTable, *, seed: int = 0) -> Sweep:
     Raises:
         InputError: The table does not fit the records.
     """
-    records = _at_most(records, seed)
+    records = records.take(at_most(records, seed))
     units = unit_numbers([records])[0]
     budgets = _budgets(table)
     usable = [name for name, policy in POLICIES.items() if policy.suits(records.gate)]
     fits = {name: _once(name, table) for name in usable}
     if DEFAULT_POLICY in usable:
         fits[REFITTED] = _anew(DEFAULT_POLICY, table)
+        fits[UNNESTED] = _unnested(DEFAULT_POLICY, table)
     halves = in_random_order(units, seed) % 2
     seen = {name: _outcomes(fit, records, halves, table, budgets) for name, fit in fits.items()}
     first = next(iter(seen))
@@ -125,14 +131,19 @@ def sweep(records: ExitRecords, table: CostTable, *, seed: int = 0) -> Sweep:
     )
 
 
-def _at_most(records: ExitRecords, seed: int) -> ExitRecords:
-    """Return some 40,000 of the samples, in whole units."""
+def at_most(records: ExitRecords, seed: int) -> npt.NDArray[np.int64]:
+    """Return the rows of some 40,000 of the samples, in whole units; of all where there are fewer.
+
+    Args:
+        records: Exit records.
+        seed: Draws the units.
+    """
     if len(records) <= MOST_SAMPLES:
-        return records
+        return np.arange(len(records))
     order = in_random_order(unit_numbers([records])[0], seed + 1)
     sizes = np.cumsum(np.bincount(order))
     kept = int(np.searchsorted(sizes, MOST_SAMPLES, side="right")) or 1
-    return records.take(np.flatnonzero(order < kept))
+    return np.flatnonzero(order < kept)
 
 
 def _budgets(table: CostTable) -> tuple[Budget, ...]:
@@ -146,9 +157,8 @@ def _budgets(table: CostTable) -> tuple[Budget, ...]:
 def _once(policy: str, table: CostTable) -> Fit:
     """Return a fit of one family for all budgets."""
 
-    def fit(records: ExitRecords) -> Callable[[Budget], ExitFamily]:
-        family = fit_family(records, [table], policy=policy)
-        return lambda _: family
+    def fit(records: ExitRecords) -> Callable[[Budget], ExitSettings]:
+        return fit_family(records, [table], policy=policy).settings
 
     return fit
 
@@ -156,8 +166,24 @@ def _once(policy: str, table: CostTable) -> Fit:
 def _anew(policy: str, table: CostTable) -> Fit:
     """Return a fit of a family of its own for every budget."""
 
-    def fit(records: ExitRecords) -> Callable[[Budget], ExitFamily]:
-        return lambda budget: fit_family(records, [table], policy=policy, budget=budget)
+    def fit(records: ExitRecords) -> Callable[[Budget], ExitSettings]:
+        def at(budget: Budget) -> ExitSettings:
+            return fit_family(records, [table], policy=policy, budget=budget).settings(budget)
+
+        return at
+
+    return fit
+
+
+def _unnested(policy: str, table: CostTable) -> Fit:
+    """Return a fit of a shape and of thresholds of their own for every budget."""
+
+    def fit(records: ExitRecords) -> Callable[[Budget], ExitSettings]:
+        def at(budget: Budget) -> ExitSettings:
+            family = fit_family(records, [table], policy=policy, budget=budget)
+            return best_settings(records, family, table, budget)
+
+        return at
 
     return fit
 
@@ -169,13 +195,13 @@ def _outcomes(
     costs = np.asarray(table.per_exit)
     found = np.empty((2, len(records), len(budgets)))
     for half in (0, 1):
-        family_at = fit(records.take(np.flatnonzero(halves != half)))
+        settings_at = fit(records.take(np.flatnonzero(halves != half)))
         rows = np.flatnonzero(halves == half)
         judged = records.take(rows)
         for place, budget in enumerate(budgets):
-            family = family_at(budget)
-            thresholds = family.settings(budget).thresholds
-            exits = leave(gate_scores(judged, family.params), thresholds)
+            settings = settings_at(budget)
+            params = tuple(tuple(vector.tolist()) for vector in settings.params)
+            exits = leave(gate_scores(judged, params), settings.thresholds)
             found[0, rows, place] = costs[exits]
             found[1, rows, place] = judged.quality[np.arange(len(rows)), exits]
     return found

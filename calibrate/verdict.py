@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeexit.calibrate.policies import DEFAULT_POLICY
+from edgeexit.calibrate.policies import DEFAULT_POLICY, POLICIES
 from edgeexit.calibrate.sweep import Sweep, SweptPoint
 
 Choice = Literal["exits", "cut", "static"]
@@ -29,6 +30,8 @@ class Verdict:
         point: Its point, for ``exits``.
         exit: Number of the exit, from 1, for ``cut``.
         better: A policy that is better than the default at this point beyond chance, or None.
+        truncate: For ``cut`` and ``static``: what ``edgeexit compile MODEL --truncate`` takes to
+            make it, the exit's number in the model that was compiled.
     """
 
     choice: Choice
@@ -39,24 +42,29 @@ class Verdict:
     point: SweptPoint | None = None
     exit: int | None = None
     better: str | None = None
+    truncate: int | None = None
 
 
-def judge(found: Sweep, max_drop: float) -> Verdict:
+def judge(found: Sweep, max_drop: float, numbers: Sequence[int] = ()) -> Verdict:
     """Return what to ship: the simplest of those that cost about as little as any.
 
     Args:
         found: A sweep.
         max_drop: Percentage points of quality that may be lost against the last exit.
+        numbers: The exits' numbers in the model that was compiled; 1 to K unless given.
     """
+    numbers = numbers or range(1, len(found.per_exit) + 1)
     static = found.kind_table.static
     least = float(found.per_exit[-1, 0]) - max_drop / 100
     relative = [cost / static for cost in found.kind_table.per_exit]
     good = [number for number, quality in enumerate(found.per_exit[:-1, 0], 1) if quality >= least]
-    simple = Verdict("static", max_drop, 1.0, float(found.per_exit[-1, 0]))
+    last = float(found.per_exit[-1, 0])
+    simple = Verdict("static", max_drop, 1.0, last, truncate=numbers[-1])
     if good and relative[good[0] - 1] < 1:
         cut = good[0]
         quality = float(found.per_exit[cut - 1, 0])
-        simple = Verdict("cut", max_drop, relative[cut - 1], quality, exit=cut)
+        cost, number = relative[cut - 1], numbers[cut - 1]
+        simple = Verdict("cut", max_drop, cost, quality, exit=cut, truncate=number)
     policy = DEFAULT_POLICY if DEFAULT_POLICY in found.points else next(iter(found.points))
     kept = [point for point in found.points[policy] if point.quality >= least]
     if not kept or kept[0].cost / static > WORTHWHILE * simple.relative:
@@ -75,5 +83,5 @@ def judge(found: Sweep, max_drop: float) -> Verdict:
 def _better(found: Sweep, place: int) -> str | None:
     """Return the policy with the largest lead over the default that chance does not explain."""
     leads = {name: points[place] for name, points in found.points.items()}
-    sure = [name for name, point in leads.items() if point.lead_low > 0]
+    sure = [name for name, point in leads.items() if point.lead_low > 0 and name in POLICIES]
     return max(sure, key=lambda name: leads[name].lead) if sure else None

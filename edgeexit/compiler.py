@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 
+from edgeexit.budget import Budget
 from edgeexit.bundle.bundle import PARITY, Bundle
 from edgeexit.bundle.integrity import seal_files
 from edgeexit.bundle.manifest import manifest_bytes
 from edgeexit.bundle.paths import MANIFEST
 from edgeexit.bundle.recipe import RECIPE, Range, Recipe, batch_range
+from edgeexit.bundle.selection import SELECTION, Selection
 from edgeexit.bundle.specs import Manifest, Preprocessing, Provenance, TensorSpec
 from edgeexit.bundle.writer import BundleWriter
 from edgeexit.compile_data import (
@@ -26,17 +28,15 @@ from edgeexit.compile_data import (
     single_rows,
     trace_samples,
 )
+from edgeexit.compile_exits import WantedExits, search_kept
+from edgeexit.compile_graph import SourceGraph
 from edgeexit.datasets import Dataset, load_dataset
-from edgeexit.errors import InputError, ModelError
+from edgeexit.errors import InputError
 from edgeexit.model_card import model_card
 from edgeexit.provenance import provenance_of, provenance_of_tuned
 from edgeexit.targets.device import Device, load_device
 from edgeexit.targets.registry import get_target
 from edgeexit.tuned import TunedFolder
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
 
 SCHEMA = 1
 """Version of the bundle format that this compiler writes."""
@@ -58,7 +58,9 @@ def compile_model(
     *,
     target: str | Path = "cpu",
     precision: str | None = None,
-    exits: Sequence[str] | None = None,
+    exits: Sequence[str | int] | str | None = None,
+    budget: Budget | float | str | None = None,
+    truncate: int | None = None,
     gate: str = "statistics",
     input_shape: Any = None,
     samples: Mapping[str, npt.NDArray[Any]] | None = None,
@@ -79,7 +81,11 @@ def compile_model(
         output: Where the bundle is written; an older bundle there is replaced in one step.
         target: A device's name, e.g. ``x86``, or the path of a device file.
         precision: ``f32``, ``bf16``, ``fp16`` or ``int8``; the device's default if None.
-        exits: Names of the exits' outputs in order; all outputs if None.
+        exits: Names of the exits' outputs in order; all outputs if None. Or numbers, from 1, of
+            the exits to keep; or ``auto`` to keep those that earn their head and gate on the
+            data. The others are cut out, and their stages joined with the next.
+        budget: With ``auto``: the mean cost to be good at, ``0.5``; a range of them if None.
+        truncate: Number of an exit: the model is cut there, without any other exit.
         gate: The gate that ends every stage but the last.
         input_shape: Shape of the sole input, or shapes by name; a torch module needs it.
         samples: Inputs by name to trace and measure the model with; random ones if None.
@@ -98,6 +104,7 @@ def compile_model(
 
     Raises:
         ModelError: The model cannot be read, sliced, gated or quantized.
+        BudgetError: The budget is outside what the exits can meet.
         InputError: An argument or the data is unusable.
         TargetError: The device is unknown, or lacks the precision.
         BundleError: ``output`` exists and is no bundle, or a tuned folder is damaged.
@@ -109,7 +116,7 @@ def compile_model(
     if tuned is not None:
         tuned.require_exits()
         model, name = tuned.model, name or tuned.record.name
-        exits, classes = exits or tuned.record.exits, classes or tuned.record.classes
+        classes = classes or tuned.record.classes
         data = tuned.calibration if data is None else data
         if chosen == "int8" and quant_data is None:
             quant_data = tuned.calibration
@@ -119,18 +126,21 @@ def compile_model(
             hint="give some hundred inputs with --quant-data.",
             code="input.quant-data",
         )
+    wanted = WantedExits.of(exits, budget, truncate, tuned.record.exits if tuned else None)
     report = progress or (lambda _label, _done: None)
     with BundleWriter(output) as writer, tempfile.TemporaryDirectory() as workdir:
         work = _Work(writer, Path(workdir), device, target, chosen)
         report("reading the model", 0.0)
         samples = samples or trace_samples(data or quant_data, _PROBE_SAMPLES)
-        source = work.read(model, exits, input_shape, samples, preprocessing)
+        source = work.read(model, wanted.names, gate, input_shape, samples, preprocessing)
+        selection = wanted.take(source.graph)
         report("loading data", 0.1)
         inputs = source.describe()
         sizes = work.ranges(inputs, ranges or {})
         quant = None if quant_data is None else load_dataset(quant_data, inputs=inputs)
         labelled = load_labelled(data, inputs, classes, source.class_count)
         real = labelled or quant
+        wanted.require(real)
         if chosen == "int8" and quant is not None:
             report("quantizing", 0.15)
             work.quantize(source, quant, keep_float)
@@ -139,6 +149,11 @@ def compile_model(
         if device.computes_half(chosen):
             report("converting to float16", 0.45)
             work.halve(source, probe)
+        if wanted.auto and real:
+            report("choosing exits", 0.48)
+            selection = work.choose_exits(source, gate, real, probe, wanted.budget)
+        if selection is not None:
+            writer.add_json(SELECTION, selection.as_json())
         report("slicing", 0.5)
         manifest = work.slice(source, gate, probe, names)
         manifest = dataclasses.replace(
@@ -162,46 +177,6 @@ def compile_model(
 
 
 @dataclass
-class _Model:
-    """The whole graph on its way through the pipeline.
-
-    Attributes:
-        graph: As it will be sliced.
-        float_path: A copy in float32, where the graph is of a lower precision.
-        float32_nodes: Nodes that stay float32 in a half-precision graph, and why, by name.
-    """
-
-    graph: ir.Model
-    float_path: Path | None = None
-    float32_nodes: Mapping[str, str] = field(default_factory=dict)
-
-    def describe(self) -> tuple[TensorSpec, ...]:
-        """Return the specs of the model's inputs.
-
-        Raises:
-            ModelError: An input has no shape, or a fixed batch of more than 1.
-        """
-        from edgeexit.graph.axes import describe_input
-
-        specs = tuple(describe_input(value) for value in self.graph.graph.inputs)
-        if not any(spec.batch_axis == 0 for spec in specs):
-            shapes = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
-            raise ModelError(
-                f"the batch is fixed: the inputs are {shapes}.",
-                hint="export the model with a dynamic batch axis, or with a batch of 1.",
-                code="model.batch",
-            )
-        return specs
-
-    @property
-    def class_count(self) -> int | None:
-        """Number of classes of the last exit, or None where it is not known yet."""
-        shape = self.graph.graph.outputs[-1].shape
-        size = None if shape is None else shape[-1]
-        return size if isinstance(size, int) else None
-
-
-@dataclass
 class _Work:
     """What all steps of one compilation share."""
 
@@ -215,24 +190,27 @@ class _Work:
         self,
         model: str | Path,
         exits: Sequence[str] | None,
+        gate: str,
         input_shape: Any,
         samples: Mapping[str, npt.NDArray[Any]] | None,
         preprocessing: Preprocessing | None,
-    ) -> _Model:
+    ) -> SourceGraph:
         """Load and normalize the model; bake preprocessing in."""
         from edgeexit.graph.export import load_model
+        from edgeexit.graph.gates import get_gate
         from edgeexit.graph.normalize import normalize
         from edgeexit.graph.preprocess import bake_preprocessing
 
+        reads = get_gate(gate).reads
         graph = load_model(
             model, workdir=self.folder, exits=exits, input_shape=input_shape, samples=samples
         )
-        normalize(graph, exits)
+        normalize(graph, exits, reads)
         if preprocessing is not None:
             bake_preprocessing(graph, preprocessing)
-        return _Model(graph)
+        return SourceGraph(graph)
 
-    def quantize(self, model: _Model, data: Dataset, keep_float: Sequence[str]) -> None:
+    def quantize(self, model: SourceGraph, data: Dataset, keep_float: Sequence[str]) -> None:
         """Replace the graph by its int8 form and keep the float one for comparison."""
         from edgeexit.graph.lint import require_clean
         from edgeexit.graph.quantize import quantize_int8
@@ -242,7 +220,7 @@ class _Work:
         model.graph = quantize_int8(model.graph, rows, keep_float=keep_float, workdir=self.folder)
         require_clean(model.graph)
 
-    def halve(self, model: _Model, samples: Mapping[str, npt.NDArray[Any]] | None) -> None:
+    def halve(self, model: SourceGraph, samples: Mapping[str, npt.NDArray[Any]] | None) -> None:
         """Rewrite the graph to float16 where its values allow it, every type in the open."""
         from edgeexit.graph.strong import strongly_typed
 
@@ -252,7 +230,7 @@ class _Work:
         report = strongly_typed(model.graph, rows, workdir=self.folder)
         model.float32_nodes = {node.name: node.reason for node in report.kept}
 
-    def _keep_float_copy(self, model: _Model) -> None:
+    def _keep_float_copy(self, model: SourceGraph) -> None:
         import onnx_ir as ir
 
         model.float_path = self.folder / "float.onnx"
@@ -268,7 +246,9 @@ class _Work:
             return None
         return check_ranges(inputs, given, batch_range(self.device.batch_buckets))
 
-    def prepare(self, manifest: Manifest, model: _Model, ranges: Mapping[str, Range]) -> Recipe:
+    def prepare(
+        self, manifest: Manifest, model: SourceGraph, ranges: Mapping[str, Range]
+    ) -> Recipe:
         """Lint the graphs for the device's engine and write the recipe to build them by."""
         from edgeexit.graph.recipe import make_recipe
         from edgeexit.graph.tensorrt.lint import require_buildable
@@ -279,9 +259,28 @@ class _Work:
         self.writer.add_json(RECIPE, recipe.as_json())
         return recipe
 
+    def choose_exits(
+        self,
+        model: SourceGraph,
+        gate: str,
+        data: Dataset,
+        probe: Mapping[str, npt.NDArray[Any]] | None,
+        budget: Budget | None,
+    ) -> Selection:
+        """Search which exits to keep, on a bundle with all of them, and cut the others out."""
+        from edgeexit.graph.pruning import keep_exits
+
+        with BundleWriter(self.folder / "all-exits") as writer:
+            trial = dataclasses.replace(self, writer=writer)
+            whole = dataclasses.replace(model, graph=model.graph.clone())
+            bundle = trial._provisional(trial.slice(whole, gate, probe, None))
+            found = search_kept(bundle, whole.graph, data, budget, self.device_name, probe)
+        keep_exits(model.graph, found.kept)
+        return found
+
     def slice(
         self,
-        model: _Model,
+        model: SourceGraph,
         gate: str,
         probe: Mapping[str, npt.NDArray[Any]] | None,
         classes: Sequence[str] | None,
@@ -312,7 +311,7 @@ class _Work:
         )
 
     def check_parity(
-        self, manifest: Manifest, model: _Model, data: Dataset | None
+        self, manifest: Manifest, model: SourceGraph, data: Dataset | None
     ) -> dict[str, Any]:
         """Run stages and whole on the engines of this machine; write golden inputs and outputs."""
         from edgeexit.parity import check_parity, compare_precisions, golden_outputs, require_finite

@@ -87,6 +87,8 @@ def load_dataset(
     name = "the data" if isinstance(source, Mapping) else str(source)
     names = _take_classes(found)
     group, given = found.pop(GROUP, None), found.pop(LABELS, None)
+    if group is not None:
+        _check_group(group)
     arrays = _match_inputs(found, inputs, name)
     _check_lengths({**arrays, LABELS: given, GROUP: group}, name)
     for key, array in arrays.items():
@@ -227,6 +229,19 @@ def _check_lengths(arrays: Mapping[str, Array | None], name: str) -> None:
         raise _error(f"{name} has arrays of differing lengths: {lengths}.", "data-lengths")
     if 0 in lengths.values():
         raise _error(f"{name} is empty; at least one sample was expected.", "data-empty")
+
+
+def _check_group(group: Array) -> None:
+    """Refuse groups that cannot be told apart: NaN differs from itself, objects from anything."""
+    plain = group.dtype.kind in "iufUSb" and group.ndim == 1
+    if not plain or (group.dtype.kind == "f" and not np.isfinite(group).all()):
+        spoilt = " with NaN or infinity" if plain else ""
+        raise _error(
+            f"groups {GROUP!r} are {group.dtype} of shape {group.shape}{spoilt}; one number or "
+            "name a sample was expected.",
+            "group",
+            "number or name the clips, patients or sites that samples come from.",
+        )
 
 
 def _spec(inputs: Sequence[TensorSpec], name: str) -> TensorSpec:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from edgeexit.bundle.bundle import Bundle
-from edgeexit.errors import EdgeExitError, TargetError
+from edgeexit.errors import EdgeExitError, ResourceError, TargetError, out_of_memory
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
 from edgeexit.targets.faults import signal_name
@@ -41,6 +41,8 @@ def require_survival(folder: Path, device: str | Path) -> None:
         raise _died(device, f"was killed by {signal_name(-child.returncode)}")
     if child.returncode:
         lines = child.stderr.strip().splitlines()
+        if child.returncode == ResourceError.exit_code:
+            raise out_of_memory(f"the check of device {str(device)!r}")
         raise TargetError(
             lines[-1] if lines else f"the engine check ended with {child.returncode}.",
             hint="install the device's engine, or choose another --target.",
@@ -71,7 +73,7 @@ def main(folder: str, device: str) -> int:
                 whole.close()
     except EdgeExitError as error:
         sys.stderr.write(error.message.replace("\n", " ") + "\n")
-        return 1
+        return error.exit_code if error.code == "resource.memory" else 1
     return 0
 
 

@@ -65,3 +65,31 @@ class ResourceError(EdgeExitError):
     """The machine ran out of disk, memory or another resource."""
 
     exit_code: ClassVar[int] = 8
+
+
+_NO_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+    "Cannot allocate memory",
+    "cannot allocate memory",
+    "failed to map segment",
+    "pthread_create failed",
+    "can't start new thread",
+    "Resource temporarily unavailable",
+)
+"""What engines and the loader say where no memory is left, for code, data or a thread's stack."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception means that the machine has no memory left."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
+
+
+def out_of_memory(what: str = "") -> ResourceError:
+    """Return the error for a lack of memory; ``what`` was tried."""
+    return ResourceError(
+        f"{what}: the machine ran out of memory." if what else "the machine ran out of memory.",
+        hint="use fewer or smaller samples, or a machine with more memory.",
+        code="resource.memory",
+    )

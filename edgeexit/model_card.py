@@ -16,10 +16,12 @@ def model_card(manifest: Manifest, parity: Mapping[str, Any], recipe: Recipe | N
         for stage, cost in zip(manifest.stages, manifest.flops_costs, strict=True)
     ]
     inputs = [f"- `{spec.name}`: {spec.dtype} {list(spec.shape)}" for spec in manifest.inputs]
+    exits = f"{len(rows)} exits" if len(rows) > 1 else "one exit, without gates"
+    budget = ", budget=0.5" if len(rows) > 1 else ""
     lines = [
         f"# {manifest.name}",
         "",
-        f"An edgeexit bundle: {len(manifest.stages)} exits, {manifest.precision}, compiled for "
+        f"An edgeexit bundle: {exits}, {manifest.precision}, compiled for "
         f"`{manifest.device}` by edgeexit {manifest.provenance.edgeexit} on "
         f"{manifest.provenance.created} from `{manifest.provenance.source}`.",
         "",
@@ -64,5 +66,5 @@ def model_card(manifest: Manifest, parity: Mapping[str, Any], recipe: Recipe | N
             f" ({int8} in all graphs together).",
         ]
     lines += ["", "## Use", "", "```python", "import edgeexit", ""]
-    lines += ['runtime = edgeexit.Runtime("path/to/this/folder", budget=0.5)', "```", ""]
+    lines += [f'runtime = edgeexit.Runtime("path/to/this/folder"{budget})', "```", ""]
     return "\n".join(lines)

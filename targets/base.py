@@ -18,7 +18,13 @@ from typing import ClassVar
 from edgeexit.bundle.specs import TensorSpec
 from edgeexit.errors import EdgeExitError, InputError, TargetError
 from edgeexit.targets.buffer import Buffer
-from edgeexit.targets.faults import closed_engine, engine_refusal, summary, unknown_tensor
+from edgeexit.targets.faults import (
+    closed_engine,
+    engine_refusal,
+    not_loaded,
+    unavailable,
+    unknown_tensor,
+)
 from edgeexit.targets.info import Built, DeviceInfo, Dims, EngineOptions, Report, Unavailable
 
 __all__ = [
@@ -252,10 +258,7 @@ class Target(ABC):
         try:
             return self._probe_impl(threads)
         except Exception as error:
-            return Unavailable(
-                f"target {self.name!r} cannot be loaded: {summary(error)}",
-                f"reinstall it: pip install --force-reinstall 'edgeexit[{self.name}]'.",
-            )
+            return not_loaded(self.name, error)
 
     def open(
         self,
@@ -307,7 +310,7 @@ class Target(ABC):
     def _require(self, options: EngineOptions) -> None:
         found = self.probe()
         if isinstance(found, Unavailable):
-            raise TargetError(found.reason, hint=found.hint, code="target.unavailable")
+            raise unavailable(found)
         self._check_options(options)
 
     def _check_options(self, options: EngineOptions) -> None:

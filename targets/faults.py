@@ -6,7 +6,14 @@ import signal
 from collections.abc import Collection
 from pathlib import Path
 
-from edgeexit.errors import InputError, TargetError
+from edgeexit.errors import (
+    InputError,
+    ResourceError,
+    TargetError,
+    is_out_of_memory,
+    out_of_memory,
+)
+from edgeexit.targets.info import Unavailable
 
 _PLACES = ("Exception from ", "Check '")
 """How the lines begin in which OpenVINO names a place in its own source."""
@@ -38,14 +45,40 @@ def check_tensors(
         )
 
 
-def engine_refusal(what: str, error: Exception) -> TargetError:
+def engine_refusal(what: str, error: Exception) -> ResourceError | TargetError:
     """Return the error for an exception that an engine raised; ``what`` was tried."""
+    if is_out_of_memory(error):
+        return out_of_memory(what)
     return TargetError(
         f"{what}: {summary(error)}",
         hint="check the model file, the sizes and the device file; the engine's own words are "
         "in the exception's cause.",
         code="target.engine",
     )
+
+
+def not_loaded(name: str, error: Exception) -> Unavailable:
+    """Return why a target's engine could not be imported.
+
+    An interruption in the middle of such an import goes on: bindings in C++ turn it into an
+    ImportError with the interruption as its cause.
+    """
+    if isinstance(error.__cause__, BaseException) and not isinstance(error.__cause__, Exception):
+        raise error.__cause__
+    hint = f"reinstall it: pip install --force-reinstall 'edgeexit[{name}]'."
+    if is_out_of_memory(error):
+        hint = _FREE_MEMORY
+    return Unavailable(f"target {name!r} cannot be loaded: {summary(error)}", hint)
+
+
+_FREE_MEMORY = "free some memory: there is not enough to load it."
+
+
+def unavailable(found: Unavailable) -> ResourceError | TargetError:
+    """Return the error for the use of a target that is not available."""
+    if found.hint == _FREE_MEMORY:
+        return ResourceError(found.reason, hint=found.hint, code="resource.memory")
+    return TargetError(found.reason, hint=found.hint, code="target.unavailable")
 
 
 def summary(error: Exception) -> str:

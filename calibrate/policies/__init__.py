@@ -11,10 +11,12 @@ from edgeexit.calibrate.policies.energy import Energy
 from edgeexit.calibrate.policies.entropy import Entropy
 from edgeexit.calibrate.policies.gain_soft import GainSoft
 from edgeexit.calibrate.policies.geometric import Geometric
+from edgeexit.calibrate.policies.jei_dnn import JeiDnn
 from edgeexit.calibrate.policies.margin import Margin
 from edgeexit.calibrate.policies.opt import Opt
 from edgeexit.calibrate.policies.opt_soft import OptSoft
 from edgeexit.calibrate.policies.patience import Patience
+from edgeexit.calibrate.policies.q_exit import QExit
 from edgeexit.calibrate.policies.single import Single
 from edgeexit.errors import InputError
 
@@ -32,14 +34,12 @@ _ALL: tuple[Policy, ...] = (
     Entropy(),
     Energy(),
     Patience(),
+    QExit(),
+    JeiDnn(),
 )
 
 POLICIES: Mapping[str, Policy] = MappingProxyType({policy.name: policy for policy in _ALL})
 """All policies by name."""
-
-
-UNSUPPORTED = ("q-exit", "jei-dnn")
-"""Known policies whose gates read tensors that a bundle's stages do not give."""
 
 
 def find_policy(name: str) -> Policy:
@@ -49,9 +49,8 @@ def find_policy(name: str) -> Policy:
         InputError: There is none.
     """
     if name not in POLICIES:
-        why = " (its gate needs tensors beside the logits)" if name in UNSUPPORTED else ""
         raise InputError(
-            f"there is no exit policy {name!r}{why}; there are {', '.join(POLICIES)}.",
+            f"there is no exit policy {name!r}; there are {', '.join(POLICIES)}.",
             hint=f"choose one of them, for example {DEFAULT_POLICY}.",
             code="policy.unknown",
         )

@@ -22,7 +22,7 @@ class SharedThreshold(Policy, ABC):
     """
 
     weights: ClassVar[Mapping[str, float]]
-    gates = ("statistics", "confidence")
+    gates: ClassVar[tuple[str, ...]] = ("statistics", "confidence")
 
     def _fit(self, records: ExitRecords, costs: Array, reference: float) -> Shape:
         params = (weighed(records, dict(self.weights)),) * (records.num_exits - 1)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeexit.bundle.paths import TEMPORARY
-from edgeexit.errors import ResourceError
+from edgeexit.errors import ResourceError, out_of_memory
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -20,6 +20,8 @@ _STALE_SECONDS = 3600.0
 def resource_error(error: OSError, path: Path) -> ResourceError:
     """Return what a failed write to ``path`` means to the user: disk full, read-only, or other."""
     reason = error.strerror or str(error)
+    if error.errno == errno.ENOMEM:
+        return out_of_memory(f"{path} cannot be written")
     if error.errno in _FULL:
         return ResourceError(
             f"{path} cannot be written: {reason}; what was there before is unchanged.",

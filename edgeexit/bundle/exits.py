@@ -22,11 +22,14 @@ class CostTable:
     """What leaving at each exit costs.
 
     Attributes:
-        kind: ``flops`` (fractions of the static model) or ``latency`` (milliseconds).
+        kind: ``flops`` (fractions of the static model), ``latency`` (milliseconds) or ``energy``
+            (millijoules beyond idle).
         per_exit: Cumulative cost ``c_k`` of leaving at exit k, length K.
         static: Cost of the whole static model in the same unit.
-        fingerprint: The device on which a latency was measured; empty for FLOPs.
+        fingerprint: The device on which a latency or an energy was measured; empty for FLOPs.
         errors: Standard error of each cost, length K; empty where costs are counted, or unknown.
+        estimated: Whether an energy comes from a model of the device and not from a sensor.
+        mode: The power mode of the device when it was measured; empty where unknown.
     """
 
     kind: CostKind
@@ -34,6 +37,27 @@ class CostTable:
     static: float
     fingerprint: str = ""
     errors: tuple[float, ...] = ()
+    estimated: bool = False
+    mode: str = ""
+
+    def stated(self, value: float) -> str:
+        """Return a cost of this kind in words, marked where the table is only estimated."""
+        return f"{Budget(value, self.kind)}{' (estimated)' if self.estimated else ''}"
+
+
+@dataclass(frozen=True)
+class TailLimit:
+    """A limit on the time of single calls, which chose the budget that a family was calibrated at.
+
+    Attributes:
+        level: Fraction of calls that are to keep the limit, such as 0.95.
+        limit: Milliseconds that a call of one sample may take.
+        reached: That percentile at the budget, in milliseconds, as calibration forecast it.
+    """
+
+    level: float
+    limit: float
+    reached: float
 
 
 @dataclass(frozen=True)
@@ -74,6 +98,7 @@ class ExitFamily:
         budget: The budget it was calibrated at, or None.
         certificate: What it is certified to keep, or None. Where there is one, a budget snaps
             down to the largest certified one.
+        tail: The limit on the time of single calls that ``budget`` was chosen by, or None.
 
     Raises:
         BundleError: The parts disagree in size, a number is not finite, or a row of thresholds
@@ -96,6 +121,7 @@ class ExitFamily:
     data_sha256: str
     budget: Budget | None
     certificate: Certificate | None = None
+    tail: TailLimit | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts agree; see the class."""
@@ -116,6 +142,11 @@ class ExitFamily:
         cost: Array = self.shares @ np.asarray(self.costs[kind].per_exit)
         return np.maximum.accumulate(cost)
 
+    def stated(self, budget: Budget) -> str:
+        """Return a budget in words, marked where its costs are only estimated."""
+        table = self.costs.get(budget.kind)
+        return str(budget) if table is None else table.stated(budget.value)
+
     def position(self, budget: Budget) -> float:
         """Return the knob, a position in [0, M - 1] between rows, whose mean cost is ``budget``.
 
@@ -132,9 +163,10 @@ class ExitFamily:
             high = max(high, self.certificate.budgets[-1].budget.value)
         tolerance = 1e-6 * high
         if not low - tolerance <= budget.value <= high + tolerance:
+            table = self.costs[budget.kind]
             raise BudgetError(
                 f"budget {budget} is outside what this model can do: its exits cost from "
-                f"{Budget(low, budget.kind)} to {Budget(high, budget.kind)} on average.",
+                f"{table.stated(low)} to {table.stated(high)} on average.",
                 hint="choose a budget between the two.",
                 code="budget.bounds",
             )
@@ -210,6 +242,16 @@ def _check_family(family: ExitFamily) -> None:
         _check_costs(kind, table, gates + 1)
     if family.certificate is not None:
         _check_certificate(family.certificate, rows, family)
+    if family.tail is not None:
+        _check_tail(family.tail, family)
+
+
+def _check_tail(tail: TailLimit, family: ExitFamily) -> None:
+    _require(0 < tail.level < 1, "tail", f"is of the level {tail.level}, not between 0 and 1.")
+    kept = 0 < tail.reached <= tail.limit < np.inf
+    _require(kept, "tail", f"reaches {tail.reached} ms of a limit of {tail.limit} ms.")
+    timed = family.budget is not None and family.budget.kind == "latency" in family.costs
+    _require(timed, "tail", "must come with a budget, and costs, in milliseconds.")
 
 
 def _check_certificate(certificate: Certificate, rows: int, family: ExitFamily) -> None:
@@ -243,3 +285,5 @@ def _check_costs(kind: CostKind, table: CostTable, exits: int) -> None:
     errors = np.asarray(table.errors)
     sound = len(errors) in (0, exits) and bool((np.isfinite(errors) & (errors >= 0)).all())
     _require(sound, field, f"must have no errors or {exits} that are not negative.")
+    modelled = kind == "energy" or not table.estimated
+    _require(modelled, field, "is estimated; only energies may be.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgeexit.bundle.atomic import write_atomic
@@ -13,6 +14,12 @@ from edgeexit.bundle.specs import Manifest
 from edgeexit.errors import BundleError
 
 MAX_EXITS_BYTES = 16 << 20
+
+_MAYBE = ("certificate", "tail")
+"""Keys of a family that came later; a file that lacks them says null."""
+
+_LATER: Mapping[str, Json] = {"errors": [], "estimated": False, "mode": ""}
+"""Keys of a cost table that came later, and what a file says that lacks them."""
 
 
 def exits_bytes(family: ExitFamily) -> bytes:
@@ -43,20 +50,24 @@ def parse_exits(data: bytes, where: str) -> ExitFamily:
 def _without_unused(body: Json) -> Json:
     """Drop the keys that came later where they say nothing, so that older readers take the file."""
     if isinstance(body, dict):
-        if body["certificate"] is None:
-            del body["certificate"]
+        for key in _MAYBE:
+            if body[key] is None:
+                del body[key]
         for table in _tables(body):
-            if not table["errors"]:
-                del table["errors"]
+            for key in _LATER:
+                if not table[key]:
+                    del table[key]
     return body
 
 
 def _with_all_keys(body: Json) -> Json:
     """Put the keys that came later where a file lacks them."""
     if isinstance(body, dict):
-        body.setdefault("certificate", None)
+        for key in _MAYBE:
+            body.setdefault(key, None)
         for table in _tables(body):
-            table.setdefault("errors", [])
+            for key, nothing in _LATER.items():
+                table.setdefault(key, nothing)
     return body
 
 

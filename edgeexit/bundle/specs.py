@@ -91,7 +91,7 @@ class GateSpec:
         version: The version of its feature list.
         params: Its one small input ``(P,) float32`` without a batch axis.
         default_params: P values with which the gate is the plain confidence of the top class
-            (or, for ``patience``, its counter).
+            (or, for gates of another kind, their own criterion).
         features: The names of the F features that the score weighs, in order.
         score: Name of the output ``(batch,) float32``.
         features_output: Name of the output ``(batch, F) float32``.
@@ -210,7 +210,7 @@ class Manifest:
         schema: Version of the bundle format.
         name: The model's name.
         inputs: The model's inputs in order.
-        stages: The stages in order, K >= 2.
+        stages: The stages in order; K is 1 where a model was cut at one exit, without gates.
         static: Path of the whole model without early exits.
         whole: Path of the whole model with all K exits, from which the stages were sliced.
         static_flops: Floating-point operations of ``static`` for one sample.

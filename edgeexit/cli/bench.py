@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @verb("bench", short_help="Compare a bundle with the static model, interleaved.")
 @bundle_argument
 @click.option("--data", required=True, help="Labelled .npz, image folder or module:function.")
-@click.option("--budget", type=Budget.parse, metavar="0.5|8ms", help="Default: the calibrated one.")
+@click.option(
+    "--budget", type=Budget.parse, metavar="0.5|8ms|40mJ", help="Default: the calibrated one."
+)
 @click.option(
     "--baseline", "baselines", type=PATH, multiple=True, help="Another ONNX model, same inputs."
 )
@@ -81,6 +83,7 @@ def report_blocks(report: BenchReport) -> tuple[str | Table, ...]:
             str(s.batch),
             f"{s.call.mean:.3f}",
             f"{s.call.p50:.3f}",
+            f"{s.call.p95:.3f}",
             f"{s.call.p99:.3f}",
             f"{s.throughput:,.0f}",
             f"{s.ratio.median:.3f}",
@@ -88,7 +91,9 @@ def report_blocks(report: BenchReport) -> tuple[str | Table, ...]:
         )
         for s in report.speed
     ]
-    columns = ("time", "batch", "mean ms", "median", "p99", "samples/s", "ratio", "95 % interval")
+    columns = (
+        "time", "batch", "mean ms", "median", "p95", "p99", "samples/s", "ratio", "95 % interval",
+    )  # fmt: skip
     return (
         f"{report.fingerprint}, {report.precision}, budget {report.budget or 'none'}",
         f"{report.samples} samples: mean cost {report.cost:.3f} of the static model's FLOPs, "

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from edgeexit.bundle.bundle import Bundle
+from edgeexit.bundle.selection import read_selection
 from edgeexit.bundle.specs import Preprocessing
 from edgeexit.cli.reply import Reply
+from edgeexit.cli.selection_tables import selection_lines
 from edgeexit.cli.tables import manifest_answer, parity_lines, stage_table
 from edgeexit.cli.verb import PATH, names, numbers, verb
 from edgeexit.errors import InputError
+
+AUTO = "auto"
+"""What to give to ``--exits`` to have them searched."""
 
 PRECISIONS = ("f32", "bf16", "fp16", "int8")
 
@@ -29,8 +35,16 @@ PRECISIONS = ("f32", "bf16", "fp16", "int8")
     "--range", "ranges", multiple=True, metavar="seq=16,64,128",
     help="Smallest, typical and largest size of a dynamic axis, for engines built on a device.",
 )  # fmt: skip
-@click.option("--exits", type=names, metavar="A,B,C", help="Exit outputs, first to last.")
-@click.option("--gate", default="statistics", show_default=True, help="Gate of every early exit.")
+@click.option(
+    "--exits", type=names, metavar="A,B,C|1,3,4|auto",
+    help="Exits to keep: outputs, first to last; or numbers; or auto, those that pay on --data.",
+)  # fmt: skip
+@click.option("--budget", metavar="0.5", help="With --exits auto: mean cost to be good at.")
+@click.option("--truncate", type=int, metavar="K", help="Cut the model at exit K, without others.")
+@click.option(
+    "--gate", default="statistics", show_default=True,
+    help="Gate of every early exit: statistics, confidence, patience, q-exit or jei-dnn.",
+)  # fmt: skip
 @click.option(
     "--input-shape", multiple=True, metavar="NAME=batch,3,224,224", help="For torch models."
 )
@@ -51,6 +65,8 @@ def command(
     keep_float: tuple[str, ...],
     ranges: tuple[str, ...],
     exits: tuple[str, ...] | None,
+    budget: str | None,
+    truncate: int | None,
     gate: str,
     input_shape: tuple[str, ...],
     image_size: tuple[float, ...] | None,
@@ -76,6 +92,8 @@ def command(
             target=target,
             precision=precision,
             exits=exits,
+            budget=_budget(budget, exits),
+            truncate=truncate,
             gate=gate,
             input_shape=_shapes(input_shape) or None,
             quant_data=(quant_data or data) if precision == "int8" else quant_data,
@@ -86,14 +104,22 @@ def command(
             data=data,
             progress=progress,
         )
-    parity = compiled.parity()
+    parity, selection = compiled.parity(), read_selection(compiled)
     reply.answer(
-        manifest_answer(compiled) | {"parity": parity},
+        manifest_answer(compiled)
+        | {"parity": parity, "selection": selection.as_json() if selection else None},
         f"compiled {output}: {compiled.manifest.precision} for {compiled.manifest.device}",
+        *selection_lines(selection),
         stage_table(compiled.manifest),
         *parity_lines(parity, compiled.manifest.precision),
         *_recipe_lines(compiled, output),
     )
+
+
+def _budget(budget: str | None, exits: tuple[str, ...] | None) -> str | None:
+    """Return the budget to search at; one that edgeexit.toml holds for all verbs counts there."""
+    source = click.get_current_context().get_parameter_source("budget")
+    return budget if exits == (AUTO,) or source is ParameterSource.COMMANDLINE else None
 
 
 def _recipe_lines(bundle: Bundle, output: Path) -> list[str]:

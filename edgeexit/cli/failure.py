@@ -8,18 +8,23 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from edgeexit.errors import EdgeExitError, ResourceError
+from edgeexit.errors import EdgeExitError, is_out_of_memory, out_of_memory
 from edgeexit.version import __version__
 
 USAGE, BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 2, 70, 130, 141, 143
 """Exit codes beside those of the error families (see ``docs/commands.md``)."""
+
+_LONGEST_CHAIN = 50
+_POSTPONED_SECONDS = 0.05
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR})
@@ -41,7 +46,10 @@ def guarded(call: Callable[[], object], words: Sequence[str]) -> int:
         words: The arguments of the command line, to see ``--json`` and ``--debug`` even where
             they could not be parsed.
     """
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    signal.signal(signal.SIGTERM, _stop)
+    # A shell's background job ignores SIGINT, and is left to.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
     try:
         code = call()
         sys.stdout.flush()
@@ -56,11 +64,42 @@ def guarded(call: Callable[[], object], words: Sequence[str]) -> int:
         return _report(error, words)
 
 
-def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Unwind the stack, or come back a little later where that would end in an abort."""
+    if _loads_extension(frame):
+        later = threading.Timer(_POSTPONED_SECONDS, os.kill, (os.getpid(), number))
+        later.daemon = True
+        later.start()
+        return
+    raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+
+def _loads_extension(frame: FrameType | None) -> bool:
+    """Whether a module in C++ is just starting: what is raised in it may end the process."""
+    while frame is not None:
+        loads = frame.f_code.co_name in ("create_module", "exec_module")
+        if loads and isinstance(frame.f_locals.get("self"), ExtensionFileLoader):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _interruption(error: BaseException) -> BaseException:
+    """Return the interruption that an error came of, or the error itself.
+
+    Where a signal arrives in the middle of an import, a binding in C++ may turn it into an
+    ImportError, and whoever imports that into another error.
+    """
+    link: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if link is None or isinstance(link, (KeyboardInterrupt, _Terminated)):
+            break
+        link = link.__cause__ or link.__context__
+    return link if isinstance(link, (KeyboardInterrupt, _Terminated)) else error
 
 
 def _report(error: BaseException, words: Sequence[str]) -> int:
+    error = _interruption(error)
     known = _as_edgeexit_error(error)
     if isinstance(error, (KeyboardInterrupt, click.Abort, _Terminated)):
         stopped = isinstance(error, _Terminated)
@@ -92,13 +131,9 @@ def _as_edgeexit_error(error: BaseException) -> EdgeExitError | None:
         from edgeexit.bundle.atomic import resource_error
 
         return resource_error(error, Path(error.filename or "the output"))
-    if isinstance(error, MemoryError):
-        return ResourceError(
-            "the machine ran out of memory.",
-            hint="use fewer or smaller samples, or a machine with more memory.",
-            code="resource.memory",
-        )
-    return None
+    if isinstance(error, (MemoryError, ImportError, RuntimeError)) and is_out_of_memory(error):
+        return out_of_memory()
+    return out_of_memory() if isinstance(error, OSError) and error.errno == errno.ENOMEM else None
 
 
 def _usage(error: click.UsageError) -> tuple[str, str]:

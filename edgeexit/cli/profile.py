@@ -10,8 +10,10 @@ import click
 
 from edgeexit.cli.reply import Progress, Reply, Table
 from edgeexit.cli.verb import bundle_argument, target_option, verb
+from edgeexit.errors import EdgeExitError
 
 if TYPE_CHECKING:
+    from edgeexit.runtime.batch_modes import ModeCost
     from edgeexit.runtime.power.profile import EnergyProfile, Estimate
     from edgeexit.runtime.profile import BatchProfile, DeviceProfile
     from edgeexit.runtime.runtime import Runtime
@@ -82,16 +84,19 @@ def command(
         keep_profile(runtime, measured)
         progress("measuring time", 1.0)
         drawn = _measure_energy(runtime, seconds, reply, progress) if energy else None
+    modes = _mode_costs(runtime, measured, reply)
     reply.answer(
         {
             "bundle": str(bundle),
             "costs": asdict(measured.cost_table()),
             **asdict(measured),
+            "modes": [{**asdict(mode), "cost": mode.cost} for mode in modes],
             "energy": None if drawn is None else asdict(drawn),
         },
         f"{measured.fingerprint}\nbefore: {measured.before.summary}\n"
         f"after: {measured.after.summary}\n",
         *_time_tables(measured),
+        *_mode_blocks(modes),
         *([] if drawn is None else _energy_blocks(drawn)),
     )
 
@@ -110,6 +115,30 @@ def _measure_energy(
     return profile
 
 
+def _mode_costs(runtime: Runtime, profile: DeviceProfile, reply: Reply) -> tuple[ModeCost, ...]:
+    """Return what the calibrated budget comes to; nothing where there is none, or one size."""
+    from edgeexit.runtime.batch_modes import calibrated_shares, mode_costs
+
+    try:
+        shares = calibrated_shares(runtime.bundle.exits())
+    except EdgeExitError as error:
+        reply.log(f"warning: {error.message}")
+        return ()
+    if shares is None or len(profile.batches) == 1:
+        return ()
+    return mode_costs(profile.batches, shares, runtime.machine.buckets)
+
+
+def _mode_blocks(modes: tuple[ModeCost, ...]) -> list[Table | str]:
+    words = {"single": "one by one", "compacted": "samples leave the batch", "whole": "all wait"}
+    rows = [
+        (str(mode.batch), words[mode.mode], f"{mode.milliseconds:.4f}", f"{mode.cost:.3f}")
+        for mode in modes
+    ]
+    columns = ("calibrated budget at batch", "", "ms a sample", "of the static model's time")
+    return ["", Table(columns, rows)] if rows else []
+
+
 def _time_tables(profile: DeviceProfile) -> list[Table | str]:
     blocks: list[Table | str] = [_table(batch) for batch in profile.batches]
     return blocks if len(blocks) == 1 else [_overview(profile.batches), "", *blocks]
@@ -125,7 +154,7 @@ def _overview(batches: tuple[BatchProfile, ...]) -> Table:
 
 def _table(batch: BatchProfile) -> Table:
     rows = [_row(name, times) for name, times in _named(batch).items()]
-    columns = ("batch " + str(batch.batch), "median ms", "min", "p90", "p99", "count")
+    columns = ("batch " + str(batch.batch), "median ms", "min", "p90", "p95", "p99", "count")
     return Table(columns, rows)
 
 
@@ -135,7 +164,7 @@ def _named(batch: BatchProfile) -> dict[str, TimeStats]:
 
 
 def _row(name: str, times: TimeStats) -> tuple[str, ...]:
-    milliseconds = (times.p50, times.minimum, times.p90, times.p99)
+    milliseconds = (times.p50, times.minimum, times.p90, times.p95, times.p99)
     return (name, *(f"{value:.3f}" for value in milliseconds), str(times.count))
 
 

@@ -17,7 +17,9 @@ from edgeexit.cli.verb import PATH, bundle_argument, target_option, verb
 @click.option(
     "-o", "--output", type=PATH, default="report.html", show_default=True, help="File to write."
 )
-@click.option("--budget", type=Budget.parse, metavar="0.5|8ms", help="Default: the calibrated one.")
+@click.option(
+    "--budget", type=Budget.parse, metavar="0.5|8ms|40mJ", help="Default: the calibrated one."
+)
 @click.option(
     "--exits-file", type=PATH, help="File of the calibrated exits; default: the bundle's own."
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @verb("run", short_help="Answer inputs with a bundle.")
 @bundle_argument
 @click.option("--input", "source", required=True, type=PATH, help="An .npz, .npy or image file.")
-@click.option("--budget", type=Budget.parse, metavar="0.5|8ms", help="Mean cost to spend.")
+@click.option("--budget", type=Budget.parse, metavar="0.5|8ms|40mJ", help="Mean cost to spend.")
 @target_option
 def command(
     reply: Reply, *, bundle: Path, source: Path, budget: Budget | None, target: str | None
@@ -39,13 +39,13 @@ def command(
     opened = Bundle.open(bundle)
     inputs = _read(source, opened)
     with Runtime(opened, budget, target=target) as runtime:
-        result, budget = runtime(inputs), runtime.budget
+        result, words = runtime(inputs), runtime.stats().budget
     samples = _samples(result, opened.classes)
     counts = np.bincount(result.exits, minlength=len(opened.manifest.stages) + 1)[1:]
     reply.answer(
         {
             "bundle": str(bundle),
-            "budget": str(budget) if budget else None,
+            "budget": words,
             "cost": result.cost,
             "exit_shares": [float(share) for share in counts / counts.sum()],
             "samples": samples,

@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from edgeexit.calibrate.verdict import Verdict
 
 
+_FITTED = {"shape": "a shape", "thresholds": "a shape and thresholds"}
+
+
 def sweep_answer(found: Sweep, verdict: Verdict) -> dict[str, Any]:
     """Return a sweep as JSON."""
+    from edgeexit.calibrate.family_loss import family_losses
+
     static = found.kind_table.static
     return {
         "cost": found.kind_table.kind,
+        "estimated": found.kind_table.estimated,
         "samples": found.samples,
         "unit": found.unit,
         "units": found.units,
@@ -30,6 +36,7 @@ def sweep_answer(found: Sweep, verdict: Verdict) -> dict[str, Any]:
              "high": row[2]}
             for cost, row in zip(found.kind_table.per_exit, found.per_exit.tolist(), strict=True)
         ],
+        "one_family": {loss.what: asdict(loss) for loss in family_losses(found)},
         "left_out": list(found.left_out),
         "verdict": {**asdict(verdict), "point": verdict.point and _points((verdict.point,))[0]},
     }  # fmt: skip
@@ -53,7 +60,8 @@ def curve_table(found: Sweep) -> Table:
         )
         for point, oracle in zip(points, found.oracle, strict=True)
     ]
-    columns = ("budget", "cost / static", found.quality_kind, "95 % band", "oracle")
+    budget = "budget (estimated)" if found.kind_table.estimated else "budget"
+    columns = (budget, "cost / static", found.quality_kind, "95 % band", "oracle")
     what = "samples" if found.unit == "sample" else "groups"
     title = f"{name}, judged on {found.units} {what} that it was not fitted on"
     return Table(columns, rows, title)
@@ -62,7 +70,8 @@ def curve_table(found: Sweep) -> Table:
 def policy_table(found: Sweep) -> Table:
     """Return all policies side by side: points of quality above the default at each budget."""
     first, *others = found.points
-    columns = ("points above " + first, *(str(budget) for budget in found.budgets))
+    stated = found.kind_table.stated
+    columns = ("points above " + first, *(stated(budget.value) for budget in found.budgets))
     rows = [(name, *(_lead(point) for point in found.points[name])) for name in others]
     return Table(columns, rows, "a star marks what chance does not explain")
 
@@ -70,6 +79,25 @@ def policy_table(found: Sweep) -> Table:
 def _lead(point: SweptPoint) -> str:
     sure = point.lead_low > 0 or point.lead_high < 0
     return f"{point.lead:+.2f}{'*' if sure else ' '}"
+
+
+def family_lines(found: Sweep) -> list[str]:
+    """Return what one family for all budgets loses against a fit of its own at each."""
+    from edgeexit.calibrate.family_loss import family_losses
+
+    losses = family_losses(found)
+    if not losses:
+        return []
+    lines = ["one family, with one shape and one knob, serves all budgets; it loses against"]
+    for loss in losses:
+        band = f"{loss.low:+.2f} to {loss.high:+.2f}"
+        sure = f"at {', '.join(f'{value:g}' for value in loss.sure)}" if loss.sure else "nowhere"
+        lines.append(
+            f"  {_FITTED[loss.what]} of its own at each budget: {loss.mean:+.2f} points on "
+            f"average, {loss.most:+.2f} at most (budget {loss.budget:g}, 95 % band {band}); "
+            f"beyond chance {sure}"
+        )
+    return lines
 
 
 def exit_table(found: Sweep) -> Table:
@@ -90,19 +118,27 @@ def exit_table(found: Sweep) -> Table:
     return Table(columns, rows)
 
 
-def verdict_line(verdict: Verdict, quality_kind: str) -> str:
-    """Return what to ship."""
+def verdict_line(verdict: Verdict, quality_kind: str, *, estimated: bool = False) -> str:
+    """Return what to ship; ``estimated`` costs are called so."""
     at = f"{quality_kind} {percent(verdict.quality)} at {percent(verdict.relative)} of the static "
-    at += f"model's cost, for at most {verdict.max_drop:g} points lost"
+    at += f"model's cost{' (estimated)' if estimated else ''}, "
+    at += f"for at most {verdict.max_drop:g} points lost"
     if verdict.choice == "static":
-        return f"verdict: ship the static model: early exits save next to nothing ({at})"
+        return (
+            f"verdict: ship the static model: early exits save next to nothing ({at}); "
+            f"{_made(verdict)}"
+        )
     if verdict.choice == "cut":
         return (
             f"verdict: ship a static model cut at exit {verdict.exit}: early exits save next to "
-            f"nothing beyond it ({at})"
+            f"nothing beyond it ({at}); {_made(verdict)}"
         )
     budget = "" if verdict.point is None else f" at budget {verdict.point.budget}"
     line = f"verdict: ship early exits, {verdict.policy}{budget}: {at}"
     if verdict.better:
         line += f"; {verdict.better} is better there, beyond chance"
     return line
+
+
+def _made(verdict: Verdict) -> str:
+    return f"made by: edgeexit compile MODEL --truncate {verdict.truncate}"

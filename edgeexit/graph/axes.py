@@ -18,7 +18,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from edgeexit.bundle.specs import BATCH, Compaction, Dim, TensorSpec, dim_symbol
-from edgeexit.errors import ModelError
+from edgeexit.errors import EdgeExitError, ModelError, is_out_of_memory, out_of_memory
 from edgeexit.samples import DEFAULT_LENGTH, random_array
 
 Inputs = dict[str, npt.NDArray[Any]]
@@ -129,6 +129,8 @@ def _open_probe(
         options = ort.SessionOptions()
         options.log_severity_level = 3
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except OSError:
+        raise
     except Exception as error:
         raise _not_runnable(error) from error
     finally:
@@ -144,7 +146,9 @@ def _open_probe(
     return run
 
 
-def _not_runnable(error: Exception) -> ModelError:
+def _not_runnable(error: Exception) -> EdgeExitError:
+    if is_out_of_memory(error):
+        return out_of_memory("ONNX Runtime cannot run the model")
     return ModelError(
         f"the model does not run on ONNX Runtime: {str(error).splitlines()[0][:300]}",
         hint="check that it runs by itself; give --samples if it needs inputs of a certain kind.",

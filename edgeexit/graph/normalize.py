@@ -11,6 +11,7 @@ from onnx_ir.passes.common.naming import NameGenerator
 from edgeexit.errors import ModelError
 from edgeexit.graph.exits import check_exit, choose_exits, logits_of
 from edgeexit.graph.folding import fold_constants
+from edgeexit.graph.gate_inputs import exit_values, give_to_exits, take_gate_inputs
 from edgeexit.graph.shapes import infer_shapes, name_symbols
 
 OLDEST_OPSET = 13
@@ -30,7 +31,9 @@ class _OperationNames(NameGenerator):
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 
-def normalize(model: ir.Model, exits: Sequence[str] | None = None) -> ir.Model:
+def normalize(
+    model: ir.Model, exits: Sequence[str] | None = None, reads: str | None = None
+) -> ir.Model:
     """Bring a multi-exit model into the form that the rest of the compiler reads.
 
     Afterwards the graph's outputs are the exits' logits in order, each named as its exit; there
@@ -41,6 +44,8 @@ def normalize(model: ir.Model, exits: Sequence[str] | None = None) -> ir.Model:
     Args:
         model: Changed in place. Its weights stay where they are, in memory or in a file.
         exits: Names of the exits' tensors in order; all outputs in order if None.
+        reads: What the tensors beside the logits are named that the gate reads; the others, or all
+            if None, are dropped. See :mod:`~edgeexit.graph.gate_inputs`.
 
     Returns:
         The same model.
@@ -51,16 +56,16 @@ def normalize(model: ir.Model, exits: Sequence[str] | None = None) -> ir.Model:
     """
     _check_opset(model)
     _make_plain(model)
-    _take_exits(model.graph, exits)
-    _remove_unused(model)
+    _take_exits(model.graph, exits, reads)
+    remove_unused(model)
     refuse_control_flow(model.graph)
     remove_dropout(model.graph)
     common.IdentityEliminationPass()(model)
     common.TopologicalSortPass()(model)
     fold_constants(model)
-    _remove_unused(model)
+    remove_unused(model)
     give_names(model)
-    for value in model.graph.outputs:
+    for value in exit_values(model.graph):
         check_exit(value)
     return model
 
@@ -91,13 +96,16 @@ def _make_plain(model: ir.Model) -> None:
     infer_shapes(model)
 
 
-def _take_exits(graph: ir.Graph, names: Sequence[str] | None) -> None:
+def _take_exits(graph: ir.Graph, names: Sequence[str] | None, reads: str | None) -> None:
     """Make the exits' logits the outputs of the graph, named as the exits.
 
     1. A chosen output keeps its name, and so do the logits behind its final softmax.
     2. Exits cut out of one stacked output are named ``exit_1``, ``exit_2``, …
     3. Two exits with the same logits are refused.
+    4. Tensors for gates are no exits; those that the gate reads follow the exits.
     """
+    given = take_gate_inputs(graph)
+    returned = [str(value.name) for value in graph.outputs]
     chosen = choose_exits(graph, names)
     stacked = names is None and len(graph.outputs) == 1
     exits = {
@@ -121,9 +129,12 @@ def _take_exits(graph: ir.Graph, names: Sequence[str] | None) -> None:
     for name, logits in exits.items():
         logits.name = name
         graph.outputs.append(logits)
+    if reads is not None:
+        all_exits = returned if set(exits) <= set(returned) else list(exits)
+        give_to_exits(graph, given, reads, all_exits, list(exits))
 
 
-def _remove_unused(model: ir.Model) -> None:
+def remove_unused(model: ir.Model) -> None:
     """Drop what no exit needs, initializers and model inputs included."""
     common.RemoveUnusedNodesPass()(model)
     for value in list(model.graph.inputs):

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from edgeexit.errors import ModelError
+from edgeexit.graph.gate_inputs import exit_values, given_to
 from edgeexit.graph.origins import Origin, find_origins, is_constant
 from edgeexit.graph.sizes import value_bytes
 
@@ -45,6 +46,7 @@ class StagePlan:
     Attributes:
         number: 1 for the first stage.
         exit: The exit's logits.
+        given: What the model gives to the exit's gate beside the logits, or None.
         owned: Nodes that only this and later exits need.
         rebuilt: Nodes of earlier stages that this stage runs again.
         inputs: Model inputs it reads.
@@ -62,13 +64,16 @@ class StagePlan:
     carried_in: list[ir.Value] = field(default_factory=list)
     carried_out: list[ir.Value] = field(default_factory=list)
     shape_sources: dict[ir.Node, list[int | tuple[ir.Value, int]]] = field(default_factory=dict)
+    given: ir.Value | None = None
 
 
 def partition(model: ir.Model) -> tuple[StagePlan, ...]:
     """Cut a graph whose outputs are its exits' logits, in order, into K stages.
 
+    What gates read beside the logits may follow them.
+
     Args:
-        model: A normalized model with K >= 2 outputs.
+        model: A normalized model with K outputs; one is a model cut there.
 
     Returns:
         One plan a stage, in order.
@@ -78,25 +83,27 @@ def partition(model: ir.Model) -> tuple[StagePlan, ...]:
     """
     graph = model.graph
     order = {node: index for index, node in enumerate(graph)}
-    owners = _owners(graph.outputs)
+    exits = exit_values(graph)
+    owners = _owners(graph, exits)
     origins = find_origins(graph)
     plans = []
-    for number, logits in enumerate(graph.outputs, start=1):
+    for number, logits in enumerate(exits, start=1):
         owned = sorted((n for n, owner in owners.items() if owner == number), key=order.__getitem__)
         _refuse_empty(number, logits, owned)
-        plan = StagePlan(number, logits, owned)
+        plan = StagePlan(number, logits, owned, given=given_to(graph, logits))
         _BoundaryPlanner(plan, order, origins).decide()
         plans.append(plan)
     _link(plans, owners, graph.inputs)
     return tuple(plans)
 
 
-def _owners(exits: Sequence[ir.Value]) -> dict[ir.Node, int]:
-    """Map each node to the number of the first exit that needs it."""
+def _owners(graph: ir.Graph, exits: Sequence[ir.Value]) -> dict[ir.Node, int]:
+    """Map each node to the number of the first exit that needs it, for itself or its gate."""
     numbers = {value: number for number, value in enumerate(exits, start=1)}
     owners: dict[ir.Node, int] = {}
     for number, logits in enumerate(exits, start=1):
-        pending = [logits]
+        given = given_to(graph, logits)
+        pending = [logits] if given is None else [logits, given]
         while pending:
             value = pending.pop()
             if value is not logits and numbers.get(value, 0) > number:
@@ -141,6 +148,7 @@ class _BoundaryPlanner:
         """Fill in the plan's rebuilt nodes, inputs, carried values and shape sources."""
         for node in self._plan.owned:
             self._require_inputs(node)
+        self._require(self._plan.given)
         self._settle()
         while self._add_missing_shape_inputs():
             self._settle()

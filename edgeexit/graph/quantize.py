@@ -141,6 +141,8 @@ def _run_nncf(
                     activations_quantization_params=per_tensor, backend_params=backend
                 ),
             )
+        except (MemoryError, OSError):
+            raise
         except Exception as error:
             raise ModelError(
                 f"NNCF cannot quantize the model: {type(error).__name__}: {error}.",

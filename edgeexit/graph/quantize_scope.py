@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from edgeexit.errors import InputError
+from edgeexit.graph.gate_inputs import exit_values
 from edgeexit.graph.repairs import PRODUCTS
 
 
@@ -59,7 +60,7 @@ def nodes_kept_float(graph: ir.Graph, patterns: Sequence[str]) -> list[str]:
     Raises:
         InputError: A pattern matches no node and no exit.
     """
-    heads = {str(value.name): _last_product(value) for value in graph.outputs}
+    heads = {str(value.name): _last_product(value) for value in exit_values(graph)}
     names = [str(node.name) for node in graph]
     kept: list[str] = []
     for pattern in patterns:

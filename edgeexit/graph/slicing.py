@@ -14,6 +14,7 @@ from edgeexit.bundle.specs import BATCH, Compaction, StageSpec, TensorSpec
 from edgeexit.graph.axes import MeasuredAxes, measure_axes
 from edgeexit.graph.cost import count_params, node_flops
 from edgeexit.graph.describe import ancestors, declare_shapes, initializers_of, stage_specs
+from edgeexit.graph.gate_inputs import exit_values
 from edgeexit.graph.gates import attach_gates, get_gate
 from edgeexit.graph.gates.attach import AttachedGate
 from edgeexit.graph.partition import StagePlan, partition
@@ -61,7 +62,7 @@ def slice_model(
     chosen = get_gate(gate)
     externalize_weights(model, folder)
     plans = partition(model)
-    exits = list(model.graph.outputs)
+    exits = exit_values(model.graph)
     crossing = [value for plan in plans for value in plan.carried_out if value not in exits]
     axes = measure_axes(model, [*exits, *crossing], None if probe is None else dict(probe), folder)
     stages = [build_stage(model, plan) for plan in plans]

@@ -139,7 +139,7 @@ def _curve(facts: CurveFacts, report: Report) -> Curve:
         static=None if facts.static is None else _static(facts.static),
         held=[_band(place) for place in facts.measured],
         budget=facts.budget,
-        unit=_COSTS[facts.kind],
+        unit=f"{'estimated ' if facts.estimated else ''}{_COSTS[facts.kind]}",
         measured_name="at the budget" if report.data is None else "at the budget, on the data",
         held_name="on the data, with 95 % band",
     )

@@ -10,6 +10,7 @@ from edgeexit.bundle.bundle import Bundle
 from edgeexit.errors import TargetError
 from edgeexit.runtime.energy import kept_energy
 from edgeexit.runtime.machine import Machine
+from edgeexit.runtime.power.conditions import mode_changed
 from edgeexit.runtime.power.profile import EnergyProfile, Estimate
 from edgeexit.runtime.profile import DeviceProfile, kept_profile
 
@@ -155,6 +156,9 @@ def here(bundle: Bundle, target: str | Path | None = None) -> Here:
             raise
         return Here(name, None, None, error.message, None, None)
     profile, energy = kept_profile(machine.cache), kept_energy(machine.cache)
+    for what, kept in (("times", profile), ("joules", energy)):
+        if kept is not None:
+            mode_changed(f"the {what} of this report may not hold here", kept.before.mode)
     exits = len(bundle.manifest.stages)
     return Here(
         name,

@@ -90,13 +90,14 @@ class CurveFacts:
     """The accuracy-cost plane; costs are fractions of the static model's.
 
     Attributes:
-        kind: ``flops`` or ``latency``.
+        kind: ``flops``, ``latency`` or ``energy``.
         quality: ``accuracy`` or ``agreement`` with the last exit.
         fitted: The family on its calibration set, from cheap to dear.
         measured: The same settings on the data, with 95 % bands; empty without data.
         exits: Everything at one exit, one place an exit; empty where unknown.
         static: The static model, or None.
         budget: Cost of the budget in force, or None.
+        estimated: Whether the costs come from a model of the device and not from a sensor.
     """
 
     kind: str
@@ -106,6 +107,7 @@ class CurveFacts:
     exits: tuple[Place, ...]
     static: Place | None
     budget: float | None
+    estimated: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from edgeexit.budget import Budget
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.exits import ExitFamily
+from edgeexit.bundle.selection import model_numbers
 from edgeexit.bundle.specs import Manifest
 from edgeexit.datasets import Dataset, load_dataset
 from edgeexit.errors import BudgetError
@@ -201,7 +202,9 @@ def _curve(subject: Subject, found: Evaluation | None) -> CurveFacts:
             measured = measured_curve(family, table.kind, found)
     if found is not None:
         exits, static = measured_exits(subject.costs, found), measured_static(found)
-    return CurveFacts(subject.kind, quality, fitted, measured, exits, static, relative)
+    return CurveFacts(
+        subject.kind, quality, fitted, measured, exits, static, relative, subject.estimated
+    )
 
 
 def _report(subject: Subject, seen: _Seen, curve: CurveFacts, point: Operating | None) -> Report:
@@ -240,8 +243,9 @@ def _advice(subject: Subject, curve: CurveFacts, point: Operating | None) -> Adv
         curve.static or Place(1.0, 0.0),
         subject.budget,
         point,
-        _UNITS[subject.kind],
+        f"{'estimated ' if subject.estimated else ''}{_UNITS[subject.kind]}",
         curve.quality,
         milliseconds,
+        model_numbers(subject.bundle),
     )
     return advise(case)

@@ -51,7 +51,7 @@ def missing(
     found.append(
         "Cost in FLOPs is counted on the graph, not measured. A model cut at an exit is shown at "
         "the cost of leaving there, which is a little more than its own: it has no gates and no "
-        "earlier heads."
+        "earlier heads. edgeexit compile --truncate makes one, to be measured."
     )
     return tuple(found)
 
@@ -97,9 +97,13 @@ def _of_device(family: ExitFamily | None, here: Here) -> list[str]:
             f"The machine was busy when it was profiled ({here.profile.load:.1f} runnable "
             "processes a core): its times may be far off, and the verdict leaves them out."
         )
-    table = None if family is None else family.costs.get("latency")
-    if table is not None and table.fingerprint != here.fingerprint:
-        found.append(f"Latency was calibrated on another device: {table.fingerprint}.")
+    for table in () if family is None else family.costs.values():
+        if table.kind != "flops" and table.fingerprint != here.fingerprint:
+            found.append(
+                f"{table.kind.capitalize()} was calibrated on another device: {table.fingerprint}."
+            )
+        if table.estimated:
+            found.append("The energy that the exits were calibrated on is estimated, not measured.")
     if here.energy is None:
         found.append("Energy was not measured on this device: edgeexit profile BUNDLE --energy.")
     elif here.energy.estimated:

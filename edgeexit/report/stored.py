@@ -47,6 +47,11 @@ class Subject:
         """The kind of cost that is drawn."""
         return "flops" if self.family is None else family_kind(self.family, self.budget)
 
+    @property
+    def estimated(self) -> bool:
+        """Whether these costs come from a model of the device and not from a sensor."""
+        return self.family is not None and self.family.costs[self.kind].estimated
+
 
 def stored_model(subject: Subject) -> Model:
     """Return what is reported on."""
@@ -60,8 +65,12 @@ def stored_model(subject: Subject) -> Model:
         class_count(manifest),
         manifest.static_flops,
         manifest.static_params,
-        None if subject.budget is None else str(subject.budget),
+        None if subject.budget is None else _stated(subject.family, subject.budget),
     )
+
+
+def _stated(family: ExitFamily | None, budget: Budget) -> str:
+    return str(budget) if family is None else family.stated(budget)
 
 
 def stored_calibrated(subject: Subject) -> Calibrated | None:
@@ -72,7 +81,7 @@ def stored_calibrated(subject: Subject) -> Calibrated | None:
     certificate = family.certificate
     certified = None
     if certificate is not None and budget is not None:
-        certified = str(certificate.at(budget).budget)
+        certified = family.stated(certificate.at(budget).budget)
     return Calibrated(
         family.policy,
         family.samples,

@@ -42,6 +42,7 @@ class Case:
         quality: ``accuracy`` or ``agreement``.
         milliseconds: Mean latency at the budget, and that of the static model; None where
             unknown.
+        numbers: The exits' numbers in the model that was compiled; 1 to K unless given.
     """
 
     curve: Sequence[Place]
@@ -52,6 +53,12 @@ class Case:
     unit: str
     quality: str
     milliseconds: tuple[float, float] | None
+    numbers: Sequence[int] = ()
+
+    def truncated(self, number: int) -> str:
+        """Return how to make the model cut at an exit, from 1, of the bundle."""
+        model = self.numbers[number - 1] if self.numbers else number
+        return f"edgeexit compile MODEL --truncate {model}"
 
 
 def advise(case: Case, max_drop: float = DEFAULT_MAX_DROP) -> Advice:
@@ -80,7 +87,8 @@ def advise(case: Case, max_drop: float = DEFAULT_MAX_DROP) -> Advice:
                 "static",
                 f"Ship the static model: at budget {case.budget} the exits save "
                 f"{_percent(1 - case.point.place.cost)} of the {case.unit} but next to no time "
-                f"here ({ours:.3g} ms a sample, static model {static:.3g} ms).",
+                f"here ({ours:.3g} ms a sample, static model {static:.3g} ms). "
+                f"To make it: {case.truncated(len(case.exits))}.",
             )
     return Advice("exits", _exits(case, kept, max_drop))
 
@@ -91,13 +99,14 @@ def _simple(case: Case, cut: Place | None, good: Sequence[int], max_drop: float)
             "cut",
             f"Ship the model cut at exit {good[0]}: it alone has {case.quality} "
             f"{_percent(cut.quality)} at {cut.cost:.2f} of the static model's {case.unit}, and "
-            "early exits save next to nothing beyond it.",
+            f"early exits save next to nothing beyond it. To make it: {case.truncated(good[0])}.",
         )
     return Advice(
         "static",
         f"Ship the static model: no setting of the exits keeps {case.quality} within "
         f"{max_drop:g} points of its {_percent(case.static.quality)} and saves more than "
-        f"{_percent(1 - WORTHWHILE)} of its {case.unit}.",
+        f"{_percent(1 - WORTHWHILE)} of its {case.unit}. To make it: "
+        f"{case.truncated(len(case.exits))}.",
     )
 
 

@@ -56,8 +56,9 @@ class Answers:
         else:
             for row, one in zip(rows, logits, strict=True):
                 self._ragged[row] = one
-        for name, array in lane.extras(index, slots).items():
-            self._extras.setdefault(name, []).append(array)
+        if lane.has_extras(index):
+            for name, array in lane.extras(index, slots).items():
+                self._extras.setdefault(name, []).append(array)
 
     def result(self, rejected: npt.NDArray[np.bool_] | None) -> Result:
         """Return the answers, all of them in."""

@@ -130,7 +130,7 @@ def compare(
     return BenchReport(
         fingerprint=runtime.machine.fingerprint,
         precision=runtime.machine.precision,
-        budget=None if runtime.budget is None else str(runtime.budget),
+        budget=runtime.stats().budget,
         samples=len(dataset),
         cost=result.cost,
         shares=tuple(float(share) for share in shares),

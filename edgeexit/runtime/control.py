@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.budget import Budget, CostKind
-from edgeexit.bundle.exits import ExitFamily
+from edgeexit.bundle.exits import CostTable, ExitFamily
 from edgeexit.errors import BudgetError
+from edgeexit.runtime.dial import check_device
 from edgeexit.runtime.goals import Goal, Joules, Reserve
 from edgeexit.runtime.law import Law, Lookup
 from edgeexit.runtime.reserve import EnergyBook, Meter
@@ -22,6 +23,9 @@ RECENT = 500
 """Calls in the moving average."""
 
 _MILLISECONDS_A_SECOND = 1000.0
+
+_COUNTED: Mapping[str, CostKind] = {"flops": "flops", "mJ": "energy"}
+"""Units that are counted by the table of their kind; the others are measured as it goes."""
 
 Side = Literal["", "cheapest", "dearest"]
 
@@ -52,15 +56,16 @@ class Control:
         family: The calibrated exits.
         goal: The goal.
         tuning: How to hold it.
-        fingerprint: This device, for tables in milliseconds.
+        fingerprint: This device, for tables in milliseconds and millijoules.
         near: A budget to begin at where the goal's unit has no table; None begins in the middle.
         before: What held the goal before, whose knowledge of drift and speed is kept.
 
     Attributes:
         setting: The thresholds in force.
-        unit: ``flops``, ``ms`` or ``J``.
+        unit: ``flops``, ``ms``, ``mJ`` (both counted by a table) or ``J`` (metered).
         calls: Calls noted.
         inputs: Inputs noted.
+        words: The goal in words; says *estimated* where the table that counts it is.
         moves: How often the thresholds were moved.
         book: What the meter counted; None where nothing is metered.
 
@@ -78,9 +83,10 @@ class Control:
         before: Control | None,
     ) -> None:
         self.goal = goal
+        self.words = family.stated(goal) if isinstance(goal, Budget) else str(goal)
         self.unit, kind = _unit_and_table(family, goal, fingerprint)
         self.lookup = Lookup(family, kind)
-        _check_goal(goal, kind, self.lookup, tuning.meter)
+        _check_goal(goal, family.costs[kind], self.lookup, tuning.meter)
         self._kind = kind
         self._eta = tuning.eta
         self.law = self._first_law(near)
@@ -119,7 +125,7 @@ class Control:
     @property
     def bound(self) -> float | None:
         """How far :attr:`mean` can be from the budget; see :class:`Law`. None if measured."""
-        if self.unit != "flops" or not self.inputs:
+        if self.unit not in _COUNTED or not self.inputs:
             return None
         reach = self.lookup.high - self.lookup.low
         return reach * (1 + self._eta) / (self._eta * self.inputs)
@@ -182,9 +188,8 @@ class Control:
             return Law(begin, self._eta, 1.0, measured=True)
         value = self.goal.per_input if isinstance(self.goal, Joules) else self.goal.value
         tabled = isinstance(self.goal, Budget) and self.goal.kind == self._kind
-        return Law(
-            value, self._eta, 1.0 if tabled else value / begin, measured=self.unit != "flops"
-        )
+        scale = 1.0 if tabled else value / begin
+        return Law(value, self._eta, scale, measured=self.unit not in _COUNTED)
 
     def _follow(self, law: Law) -> None:
         """Keep what the law before has learnt; of what it owed, what the look-up can answer."""
@@ -196,17 +201,24 @@ class Control:
 
 
 def _unit_and_table(family: ExitFamily, goal: Goal, fingerprint: str) -> tuple[str, CostKind]:
-    """Return the unit that is held and the table by which thresholds are looked up."""
-    if not isinstance(goal, Budget):
-        return "J", "flops"
-    if goal.kind == "flops":
-        return "flops", "flops"
-    table = family.costs.get("latency")
+    """Return the unit that is held and the table by which thresholds are looked up.
+
+    What is measured as it goes does with any table that rises with the exits; the one of its own
+    kind, where this device has it, tells best how far they lie apart.
+    """
+    if isinstance(goal, Budget) and goal.kind in _COUNTED.values():
+        check_device(family, goal, fingerprint)
+        return next(unit for unit, kind in _COUNTED.items() if kind == goal.kind), goal.kind
+    wanted: CostKind = "latency" if isinstance(goal, Budget) else "energy"
+    table = family.costs.get(wanted)
     here = table is not None and table.fingerprint == fingerprint
-    return "ms", "latency" if here or "flops" not in family.costs else "flops"
+    if not here and "flops" in family.costs:
+        table = family.costs["flops"]
+    kind = wanted if table is None else table.kind
+    return "ms" if isinstance(goal, Budget) else "J", kind
 
 
-def _check_goal(goal: Goal, kind: CostKind, lookup: Lookup, meter: Meter | None) -> None:
+def _check_goal(goal: Goal, table: CostTable, lookup: Lookup, meter: Meter | None) -> None:
     if not isinstance(goal, Budget):
         if meter is None:
             raise BudgetError(
@@ -217,11 +229,11 @@ def _check_goal(goal: Goal, kind: CostKind, lookup: Lookup, meter: Meter | None)
         return
     low, high = lookup.low, lookup.high
     # A device that slows down may well spend more milliseconds than the table's dearest exit.
-    most = high if kind == "flops" == goal.kind else math.inf
-    if goal.kind == kind and not low <= goal.value <= most:
+    most = high if goal.kind in _COUNTED.values() else math.inf
+    if goal.kind == table.kind and not low <= goal.value <= most:
         raise BudgetError(
             f"budget {goal} is outside what this model can do: its exits cost from "
-            f"{Budget(low, kind)} to {Budget(high, kind)} on average.",
+            f"{table.stated(low)} to {table.stated(high)} on average.",
             hint="choose a budget between the two.",
             code="budget.bounds",
         )

@@ -47,11 +47,12 @@ class Dial:
             gates: The K - 1 gates of the bundle.
             family: The calibrated exits, or None.
             budget: The budget, or None to send every sample to the last exit.
-            fingerprint: This device, for budgets in milliseconds.
+            fingerprint: This device, for budgets in milliseconds and millijoules.
 
         Raises:
             BudgetError: There is no family, or the budget is out of bounds, of a kind that was
-                not calibrated or not certified, or in the milliseconds of another device.
+                not calibrated or not certified, or in the milliseconds or millijoules of another
+                device.
         """
         if budget is None:
             defaults = tuple(np.asarray(gate.default_params, np.float32) for gate in gates)
@@ -59,11 +60,10 @@ class Dial:
         if family is None:
             raise BudgetError(
                 f"a budget of {budget} needs calibrated exits, and this bundle has no exits.json.",
-                hint=f"run: edgeexit calibrate BUNDLE --data DATA --budget {budget.value:g}"
-                f"{'ms' if budget.kind == 'latency' else ''}",
+                hint=f"run: edgeexit calibrate BUNDLE --data DATA --budget {budget.typed}",
                 code="budget.uncalibrated",
             )
-        _check_device(family, budget, fingerprint)
+        check_device(family, budget, fingerprint)
         settings = family.settings(budget)
         limits = tuple(float(t) for t in settings.thresholds)
         certificate = family.certificate
@@ -71,12 +71,39 @@ class Dial:
         return cls(budget, settings.params, limits, certified)
 
 
-def _check_device(family: ExitFamily, budget: Budget, fingerprint: str) -> None:
+def warn_of_mode(family: ExitFamily | None, fingerprint: str) -> None:
+    """Warn where costs of this device were measured in another power mode than it is in.
+
+    Args:
+        family: The calibrated exits, or None.
+        fingerprint: This device.
+    """
+    tables = () if family is None else family.costs.values()
+    for table in tables:
+        if table.mode and table.fingerprint == fingerprint:
+            # Imported late: it loads psutil, which exits calibrated in FLOPs have no use for.
+            from edgeexit.runtime.power.conditions import mode_changed
+
+            mode_changed(f"the {table.kind} of these exits may not hold here", table.mode)
+
+
+def check_device(family: ExitFamily, budget: Budget, fingerprint: str) -> None:
+    """Refuse a budget in what was measured on another device.
+
+    Args:
+        family: The calibrated exits.
+        budget: The budget.
+        fingerprint: This device.
+
+    Raises:
+        BudgetError: Its costs were measured on another device.
+    """
     table = family.costs.get(budget.kind)
-    if budget.kind == "latency" and table is not None and table.fingerprint != fingerprint:
+    if budget.kind != "flops" and table is not None and table.fingerprint != fingerprint:
+        how = "estimated" if table.estimated else "measured"
         raise BudgetError(
-            f"a budget of {budget} was asked for on '{fingerprint}', but latency was measured on "
-            f"'{table.fingerprint}'.",
+            f"a budget of {budget} was asked for on '{fingerprint}', but {budget.kind} was {how} "
+            f"on '{table.fingerprint}'.",
             hint="calibrate on this device, or give the budget as a fraction of FLOPs.",
             code="budget.device",
         )

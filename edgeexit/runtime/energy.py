@@ -13,7 +13,7 @@ import numpy as np
 from edgeexit.bundle.cache import DeviceCache
 from edgeexit.bundle.codec import decode, encode
 from edgeexit.errors import BundleError, ResourceError
-from edgeexit.runtime.power.conditions import read_conditions
+from edgeexit.runtime.power.conditions import mode_changed, read_conditions
 from edgeexit.runtime.power.cpu_time import PowerModel
 from edgeexit.runtime.power.find import find_meter
 from edgeexit.runtime.power.meter import Meter, MeterInfo
@@ -39,19 +39,25 @@ _WINDOW_CALLS = 3
 _WARM_CALLS = 5
 _IDLE_SHARE = 0.5
 _ENTRY = "energy"
+_AGAIN = "energy is measured again"
 
 
-def load_or_measure_energy(runtime: Runtime, seconds: float | None = None) -> EnergyProfile:
+def load_or_measure_energy(
+    runtime: Runtime, seconds: float | None = None, *, root: Path = Path("/")
+) -> EnergyProfile:
     """Return the profile from the device's cache, or measure and keep it; :func:`measure_energy`.
+
+    What was measured in another power mode of the device is measured again.
 
     Args:
         runtime: The running bundle.
         seconds: How long to measure.
+        root: What stands in place of ``/`` where sensors and clocks are looked for.
     """
     kept = kept_energy(runtime.machine.cache)
-    if kept is not None:
+    if kept is not None and not mode_changed(_AGAIN, kept.before.mode, root):
         return kept
-    profile = measure_energy(runtime, seconds)
+    profile = measure_energy(runtime, seconds, root=root)
     keep_energy(runtime, profile)
     return profile
 
@@ -103,7 +109,7 @@ def measure_energy(
             found = find_meter(root, gpu=gpu, model=model, without=without)
             try:
                 with found.meter as meter:
-                    return _measure(runtime, calls, meter, found.refused, seconds, progress)
+                    return _measure(runtime, calls, meter, found.refused, seconds, progress, root)
             except ResourceError as error:
                 kind = found.meter.info.kind
                 if not error.code.startswith("power.") or found.meter.info.estimated:
@@ -129,11 +135,12 @@ def _measure(
     refused: tuple[str, ...],
     seconds: float | None,
     progress: Callable[[float], None],
+    root: Path,
 ) -> EnergyProfile:
     slowest = max(_warm_up(call) for call in calls)
     shortest = max(WINDOW_PERIODS * meter.info.resolution, _WINDOW_CALLS * slowest)
     rounds, window = plan_windows(len(calls), shortest, seconds, meter.info)
-    before = read_conditions()
+    before = read_conditions(root)
     windows = measure_windows(meter, calls, rounds, window, _IDLE_SHARE, progress)
     fit = fit_windows(windows)
     (idle,) = estimates(np.array([fit.idle]), fit.idle_draws[:, None])
@@ -152,7 +159,7 @@ def _measure(
         exits_total=tuple(exits_total),
         static_total=static_total,
         before=before,
-        after=read_conditions(),
+        after=read_conditions(root),
     )
 
 

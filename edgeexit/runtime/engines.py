@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from edgeexit.bundle.specs import BATCH
+from edgeexit.runtime.compaction import SizeChoice
 from edgeexit.runtime.lane import Lane
 from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.plan import Plan
@@ -48,6 +50,11 @@ class EngineSet:
         self._batches: dict[int, tuple[Engine, ...]] = {}
         self._widest = 1
         self._single = self._open({BATCH: 1})
+
+    @cached_property
+    def sizes(self) -> SizeChoice:
+        """At which sizes batches run, by the profile that this device had when the first came."""
+        return SizeChoice.of_cache(self._machine.cache, self.buckets, self.plan.exits)
 
     def lane(self, bucket: int, symbols: tuple[int, ...]) -> Lane:
         """Return a new lane for ``bucket`` samples at the given sizes.

@@ -37,16 +37,16 @@ class GovernorState:
 
     Attributes:
         goal: What it holds, in words.
-        unit: ``flops`` (fractions of the static model), ``ms`` or ``J``.
+        unit: ``flops`` (fractions of the static model), ``ms``, ``mJ`` or ``J``.
         aim: u, where the dial should stand, in the unit of the table that is looked up.
-        scale: Measured units a table unit; 1 for FLOPs.
+        scale: Measured units a table unit; 1 for what is counted, FLOPs and millijoules.
         saturated: ``cheapest`` or ``dearest`` where no setting can do more to reach the goal.
         calls: Calls since the goal was set.
         inputs: Inputs since then.
         mean: Their mean cost in ``unit``; None before the first. For joules, of ended windows.
         recent: Mean cost of the inputs of the last 500 calls (windows, for joules).
-        bound: How far ``mean`` can be from a budget in FLOPs, whatever the inputs are, where they
-            come one by one in one thread; None otherwise.
+        bound: How far ``mean`` can be from a budget that is counted, whatever the inputs are, where
+            they come one by one in one thread; None otherwise.
         moves: How often the thresholds were moved.
         audits: Inputs run to the end as audits.
         cut: Inputs let go because of the deadline.
@@ -105,8 +105,8 @@ class Governor:
     may run at a setting that is as many calls old as there are threads.
 
     Args:
-        budget: The goal: a budget in FLOPs or in milliseconds that a call spends on an input,
-            :class:`Joules`, a :class:`Reserve`; None holds the runtime's own budget.
+        budget: A budget in FLOPs, in milliseconds a call spends on an input, in the table's
+            millijoules, :class:`Joules`, a :class:`Reserve`; None holds the runtime's own budget.
         meter: Returns joules counted so far; needed for the two goals in joules.
         deadline_ms: Milliseconds that a call may take: a sample leaves at the exit it has reached
             where the next should come too late. None sets none.
@@ -200,7 +200,7 @@ class Governor:
             left = book.left(goal) if book is not None and isinstance(goal, Reserve) else None
             certified = self._family is not None and self._family.certificate is not None
             return GovernorState(
-                goal=str(goal),
+                goal=control.words,
                 unit=control.unit,
                 aim=control.law.aim,
                 scale=control.law.scale,
@@ -226,7 +226,7 @@ class Governor:
         Args:
             family: Its calibrated exits.
             budget: Its budget, which is held where the governor has no goal of its own.
-            fingerprint: This device, for tables in milliseconds.
+            fingerprint: This device, for tables in milliseconds and millijoules.
 
         Raises:
             BudgetError: There is no family, no goal, or the goal cannot be held with it.

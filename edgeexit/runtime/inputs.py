@@ -110,7 +110,7 @@ class InputCheck:
 
     def _gather(self, inputs: Inputs) -> tuple[Array, ...]:
         if isinstance(inputs, np.ndarray) and len(self._names) == 1:
-            return (inputs,)
+            return (_plain(inputs),)
         if len(self._names) == 1 and self._device_arrays and is_on_device(inputs):
             return (DeviceInput(inputs),)
         if not isinstance(inputs, Mapping) or len(inputs) != len(self._names):
@@ -121,6 +121,7 @@ class InputCheck:
             raise self._wrong_names(inputs) from None
         for index, (name, array) in enumerate(zip(self._names, arrays, strict=True)):
             if isinstance(array, np.ndarray):
+                arrays[index] = _plain(array)
                 continue
             if self._device_arrays and is_on_device(array):
                 arrays[index] = DeviceInput(array)
@@ -213,6 +214,11 @@ def check_arguments(max_batch: int | None, on_invalid: str) -> None:
         fault = f"on_invalid cannot be {on_invalid!r}: 'error' or 'last_exit' is right."
     if fault:
         raise InputError(fault, hint="correct the argument.", code="input.argument")
+
+
+def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array without its subclass: NaN under a mask is NaN, and a matrix has no rank."""
+    return array if type(array) is np.ndarray else np.asarray(array)
 
 
 def _finite(array: npt.NDArray[Any]) -> bool:

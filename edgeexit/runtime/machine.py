@@ -13,6 +13,7 @@ from edgeexit.bundle.specs import BATCH, TensorSpec
 from edgeexit.errors import TargetError
 from edgeexit.targets.base import Engine, Target
 from edgeexit.targets.device import Device, load_device
+from edgeexit.targets.faults import unavailable
 from edgeexit.targets.info import Built, DeviceInfo, Dims, EngineOptions, Report, Unavailable
 from edgeexit.targets.registry import get_target
 
@@ -62,7 +63,7 @@ class Machine:
         engine = get_target(device.engine)
         info = engine.probe(device.threads)
         if isinstance(info, Unavailable):
-            raise TargetError(info.reason, hint=info.hint, code="target.unavailable")
+            raise unavailable(info)
         device.options(manifest.precision)
         recipe = bundle.recipe()
         ranges = batch_range(device.batch_buckets) if recipe is None else recipe.sizes()

@@ -86,6 +86,7 @@ class Monitor:
     def restart(self, family: ExitFamily | None) -> None:
         """Begin a new window under other exits."""
         with self._looking:
+            self._family = family
             self._calibrated = 1 if family is None else family.samples
             self._start = self._merged()
 
@@ -132,6 +133,8 @@ class Monitor:
         """
         state = None if self.governor is None else self.governor.state
         words = None if budget is None else str(budget)
+        if budget is not None and self._family is not None:
+            words = self._family.stated(budget)
         tallies = list(self._tallies)
         exits = _sum([tally.exits for tally in tallies], (self._count,))
         shape = (self._count - 1, len(SCORE_EDGES) + 1)
@@ -211,7 +214,9 @@ class Monitor:
 
 
 def _sum(rows: Sequence[Any], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    total: npt.NDArray[np.int64] = np.sum([np.zeros(shape, np.int64), *map(np.asarray, rows)], 0)
+    # A model of one exit has no gates, and a list without rows tells numpy no second axis.
+    counts = [np.reshape(np.asarray(row, np.int64), shape) for row in rows]
+    total: npt.NDArray[np.int64] = np.sum([np.zeros(shape, np.int64), *counts], 0)
     return total
 
 

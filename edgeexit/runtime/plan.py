@@ -28,6 +28,8 @@ def sample_rows(
     if spec.dtype == "bfloat16":
         array = (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
     axis = spec.batch_axis
+    if axis == 0 and spec.rows_per_sample == 1:
+        return array.take(positions, 0)
     if axis is None:
         return np.repeat(array[None], len(positions), axis=0)
     if spec.rows_per_sample != 1:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
@@ -16,7 +18,7 @@ from edgeexit.bundle.exits import CostTable
 from edgeexit.errors import BundleError, ResourceError
 from edgeexit.runtime.inputs import InputCheck
 from edgeexit.runtime.lane import Lane, take_samples
-from edgeexit.runtime.power.conditions import Conditions, read_conditions
+from edgeexit.runtime.power.conditions import Conditions, mode_changed, read_conditions
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.timing import TimeStats
 from edgeexit.runtime.whole import WholeModel
@@ -28,6 +30,7 @@ _MIN_ROUNDS = 21
 _MAX_ROUNDS = 5000
 _WARM_ROUNDS = 3
 _ENTRY = "profile"
+_AGAIN = "the profile is measured again"
 _NANOSECONDS_A_MILLISECOND = 1e6
 
 
@@ -40,12 +43,15 @@ class BatchProfile:
         stages: Times of each stage with its gate.
         call: Times of a whole call of the runtime that leaves at the last exit.
         static: Times of a whole call of the static model.
+        moves: Median milliseconds of moving all samples to other buffers after each stage but
+            the last, as where a batch shrinks.
     """
 
     batch: int
     stages: tuple[TimeStats, ...]
     call: TimeStats
     static: TimeStats
+    moves: tuple[float, ...] = ()
 
     @property
     def overhead(self) -> float:
@@ -79,20 +85,26 @@ class DeviceProfile:
         single = self.batches[0]
         spent = np.cumsum([stage.p50 for stage in single.stages]) + single.overhead
         per_exit = tuple(float(cost) for cost in spent)
-        return CostTable("latency", per_exit, single.static.p50, self.fingerprint)
+        mode = self.before.mode
+        return CostTable("latency", per_exit, single.static.p50, self.fingerprint, mode=mode)
 
 
-def load_or_measure(runtime: Runtime, seconds: float = MEASURE_SECONDS) -> DeviceProfile:
+def load_or_measure(
+    runtime: Runtime, seconds: float = MEASURE_SECONDS, *, root: Path = Path("/")
+) -> DeviceProfile:
     """Return the profile at batch 1 from the device's cache, or measure and keep it.
+
+    What was measured in another power mode of the device is measured again.
 
     Args:
         runtime: The running bundle.
         seconds: How long to measure.
+        root: What stands in place of ``/`` where clocks are looked for.
     """
     kept = kept_profile(runtime.machine.cache)
-    if kept is not None:
+    if kept is not None and not mode_changed(_AGAIN, kept.before.mode, root):
         return kept
-    profile = measure_profile(runtime, seconds=seconds)
+    profile = measure_profile(runtime, seconds=seconds, root=root)
     keep_profile(runtime, profile)
     return profile
 
@@ -115,7 +127,11 @@ def keep_profile(runtime: Runtime, profile: DeviceProfile) -> None:
 
 
 def measure_profile(
-    runtime: Runtime, batches: Sequence[int] = (1,), seconds: float = MEASURE_SECONDS
+    runtime: Runtime,
+    batches: Sequence[int] = (1,),
+    seconds: float = MEASURE_SECONDS,
+    *,
+    root: Path = Path("/"),
 ) -> DeviceProfile:
     """Measure stages, calls and the static model in turn, on the bundle's golden inputs.
 
@@ -124,14 +140,15 @@ def measure_profile(
         batches: Batch sizes; 1 is always measured, the others one by one where the bundle's
             rows must not leave a batch.
         seconds: How long to measure each.
+        root: What stands in place of ``/`` where clocks are looked for.
 
     Raises:
         BundleError: The bundle has no golden inputs.
     """
-    before = read_conditions()
+    before = read_conditions(root)
     sizes = [1, *sorted({size for size in batches if size > 1 and runtime.plan.compacts})]
     measured = tuple(_measure(runtime, size, seconds) for size in sizes)
-    return DeviceProfile(runtime.machine.fingerprint, measured, before, read_conditions())
+    return DeviceProfile(runtime.machine.fingerprint, measured, before, read_conditions(root))
 
 
 def golden_inputs(runtime: Runtime, batch: int) -> dict[str, npt.NDArray[np.generic]]:
@@ -151,16 +168,21 @@ def _measure(runtime: Runtime, batch: int, seconds: float) -> BatchProfile:
     inputs = golden_inputs(runtime, batch)
     static = WholeModel.of_bundle(runtime.bundle, runtime.machine, batch=batch)
     try:
-        with runtime.lane(inputs) as lane:
+        with runtime.lane(inputs) as lane, runtime.lane(inputs) as other:
+            moved = [f"move {k}" for k in range(1, runtime.plan.exits)]
             calls: dict[str, Callable[[], object]] = {
                 "call": lambda: runtime.run_to(inputs, runtime.plan.exits),
                 "static": lambda: static(inputs),
             }
+            for index, name in enumerate(moved):
+                calls[name] = partial(lane.move, index, np.arange(batch), other)
             times = _rounds(lane, calls, seconds)
     finally:
         static.close()
     stages = tuple(TimeStats.of(times[f"stage {k}"]) for k in range(1, runtime.plan.exits + 1))
-    return BatchProfile(batch, stages, TimeStats.of(times["call"]), TimeStats.of(times["static"]))
+    call, whole = TimeStats.of(times["call"]), TimeStats.of(times["static"])
+    moves = tuple(float(np.median(times[name])) for name in moved)
+    return BatchProfile(batch, stages, call, whole, moves)
 
 
 def _rounds(

@@ -21,6 +21,9 @@ Runs = Sequence[Callable[[], None]]
 Exits = int | npt.NDArray[np.integer[Any]]
 """Exits from 1: one for all samples, or ``(n,)``."""
 
+Left = tuple[Lane, int, npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32] | None]
+"""Samples that left: their lane, the exit from 0, places there, rows and scores."""
+
 
 class Watch(Protocol):
     """Whoever measures: wraps the calls that run the stages of a lane."""
@@ -132,9 +135,12 @@ def _route_chunk(
     answers: Answers,
 ) -> None:
     """Answer the consecutive samples ``rows``; ``slots`` are their places in the present lane."""
-    lane = worker.lane(len(rows), checked.symbols, dial)
+    lane = worker.lane_of(_first_size(worker, len(rows)), checked.symbols, dial)
     lane.write(checked.arrays, int(rows[0]), int(rows[-1]) + 1)
     slots = np.arange(len(rows))
+    # Answers stay where the stages wrote them until the last stage is done: an engine whose threads
+    # wait for the next stage falls asleep, and waking it costs more than the wait.
+    left: list[Left] = []
     for index, limit in enumerate(dial.limits):
         (watch.timed(lane) if watch else lane.runs)[index]()
         scores: npt.NDArray[np.float32] = lane.scores[index]()[slots]
@@ -146,15 +152,21 @@ def _route_chunk(
                 leaving &= ~checked.rejected[rows]
             if guide is not None:
                 leaving = guide.rule(lane, index, slots, rows, leaving)
-        if not leaving.any():
+        count = np.count_nonzero(leaving)
+        if not count:
             continue
-        answers.add(lane, index, slots[leaving], rows[leaving], scores[leaving])
-        rows, slots = rows[~leaving], slots[~leaving]
-        if not len(rows):
-            return
+        if count == len(rows):
+            left.append((lane, index, slots, rows, scores))
+            break
+        left.append((lane, index, slots[leaving], rows[leaving], scores[leaving]))
+        staying = ~leaving
+        rows, slots = rows[staying], slots[staying]
         lane, slots = _shrink(worker, lane, index, slots, checked.symbols, dial)
-    (watch.timed(lane) if watch else lane.runs)[-1]()
-    answers.add(lane, len(dial.limits), slots, rows, None)
+    else:
+        (watch.timed(lane) if watch else lane.runs)[-1]()
+        left.append((lane, len(dial.limits), slots, rows, None))
+    for leavers in left:
+        answers.add(*leavers)
 
 
 def _shrink(
@@ -165,12 +177,20 @@ def _shrink(
     symbols: tuple[int, ...],
     dial: Dial,
 ) -> tuple[Lane, npt.NDArray[np.intp]]:
-    """Move the samples left to a smaller lane where there is one; else the dead rows stay."""
-    if worker.bucket(len(slots)) >= lane.bucket:
+    """Move the samples left to a smaller lane where that pays; else the dead rows stay."""
+    if lane.bucket == 1:
         return lane, slots
-    smaller = worker.lane(len(slots), symbols, dial)
+    size = worker.sizes.after(index, len(slots), lane.bucket)
+    if size == lane.bucket:
+        return lane, slots
+    smaller = worker.lane_of(size, symbols, dial)
     lane.move(index, slots, smaller)
     return smaller, np.arange(len(slots))
+
+
+def _first_size(worker: Worker, rows: int) -> int:
+    """Return the size at which a chunk begins; single samples always run alone."""
+    return 1 if rows == 1 else worker.sizes.first(rows)
 
 
 def run_all(

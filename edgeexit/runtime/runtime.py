@@ -16,7 +16,7 @@ from typing import Literal
 from edgeexit.budget import Budget
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.exits import ExitFamily
-from edgeexit.runtime.dial import Dial
+from edgeexit.runtime.dial import Dial, warn_of_mode
 from edgeexit.runtime.engines import EngineSet
 from edgeexit.runtime.golden import check_once_built
 from edgeexit.runtime.governor import Governor
@@ -331,7 +331,9 @@ class Runtime:
         return governor.setting if governor else self._dial, governor, self._profile
 
     def _read_exits(self) -> ExitFamily | None:
-        return None if self._exits is False else self.bundle.exits(self._exits)
+        family = None if self._exits is False else self.bundle.exits(self._exits)
+        warn_of_mode(family, self.machine.fingerprint)
+        return family
 
     def _make_dial(self, family: ExitFamily | None, budget: Budget | float | str | None) -> Setting:
         parsed = None if budget is None else Budget.parse(budget)

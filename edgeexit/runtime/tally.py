@@ -79,24 +79,29 @@ class Tally:
     def many(self, result: Result, setting: Setting, overruled: Overruled | None) -> None:
         """Count a batch, or a sample whose gates were overruled."""
         exits = result.exits - 1
-        _add(self.exits, np.bincount(exits, minlength=len(self.exits)))
-        for index, row in enumerate(self.scores):
-            found = result.scores[(exits == index) & ~np.isnan(result.scores)]
-            if len(found):
-                places = np.searchsorted(_EDGES, found, side="left")
-                _add(row, np.bincount(places, minlength=len(row)))
+        taken = np.bincount(exits, minlength=len(self.exits))
+        _add(self.exits, taken)
+        # The last exit has no score, and neither has a gate that failed.
+        scored = result.scores == result.scores
+        width = len(_EDGES) + 1
+        places = exits[scored] * width + _EDGES.searchsorted(result.scores[scored], side="left")
+        counts = np.bincount(places)
+        for place in counts.nonzero()[0].tolist():
+            self.scores[place // width][place % width] += int(counts[place])
         if overruled is not None:
             self.audits += overruled.audited
             self.weight += overruled.audited * overruled.weight
             self.disagreeing += overruled.disagreeing * overruled.weight
-        chosen = result.exits if overruled is None else overruled.chosen
-        if result.rejected is not None:
-            chosen = np.where(result.rejected, 0, chosen)
         if setting is not self._setting:
             self.settle()
             self._setting = setting
         if setting.shares is not None:
-            counts = np.bincount(chosen, minlength=len(self.exits) + 1)[1:]
+            counts = taken
+            if overruled is not None or result.rejected is not None:
+                chosen = result.exits if overruled is None else overruled.chosen
+                if result.rejected is not None:
+                    chosen = np.where(result.rejected, 0, chosen)
+                counts = np.bincount(chosen, minlength=len(self.exits) + 1)[1:]
             _add(self.chosen, counts)
             self._since += int(counts.sum())
         self.look += len(exits)

@@ -22,6 +22,7 @@ class TimeStats:
         minimum: The shortest.
         p50: The median.
         p90: What 90 % stay below.
+        p95: What 95 % stay below.
         p99: What 99 % stay below.
     """
 
@@ -30,14 +31,15 @@ class TimeStats:
     minimum: float
     p50: float
     p90: float
+    p95: float
     p99: float
 
     @classmethod
     def of(cls, milliseconds: npt.NDArray[np.float64]) -> TimeStats:
         """Return the statistics of at least one time."""
-        p50, p90, p99 = (float(p) for p in np.percentile(milliseconds, (50, 90, 99)))
+        percentiles = (float(p) for p in np.percentile(milliseconds, (50, 90, 95, 99)))
         shortest = float(milliseconds.min())
-        return cls(len(milliseconds), float(milliseconds.mean()), shortest, p50, p90, p99)
+        return cls(len(milliseconds), float(milliseconds.mean()), shortest, *percentiles)
 
 
 @dataclass(frozen=True)

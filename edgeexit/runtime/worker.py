@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from edgeexit.errors import InputError, ResourceError
+from edgeexit.runtime.compaction import SizeChoice
 from edgeexit.runtime.dial import Dial
 from edgeexit.runtime.engines import EngineSet
 from edgeexit.runtime.lane import Lane
@@ -43,6 +44,11 @@ class Worker:
         """Samples that the largest lane holds."""
         return self._engines.buckets[-1]
 
+    @property
+    def sizes(self) -> SizeChoice:
+        """At which sizes batches run."""
+        return self._engines.sizes
+
     def bucket(self, rows: int) -> int:
         """Return the smallest bucket that holds ``rows`` samples.
 
@@ -66,7 +72,11 @@ class Worker:
         Raises:
             InputError: There are more samples than the largest lane holds.
         """
-        key = (1 if rows == 1 else self.bucket(rows), symbols)
+        return self.lane_of(1 if rows == 1 else self.bucket(rows), symbols, dial)
+
+    def lane_of(self, bucket: int, symbols: tuple[int, ...], dial: Dial) -> Lane:
+        """Return the lane of one of the sizes that run; otherwise as :meth:`lane`."""
+        key = (bucket, symbols)
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._make(key)

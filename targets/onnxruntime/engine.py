@@ -12,6 +12,7 @@ from edgeexit.bundle.specs import TensorSpec, dim_symbol, resolve_dim
 from edgeexit.targets.base import Buffer, Dims, Engine, EngineOptions, StageRunner
 from edgeexit.targets.buffer import host_buffers
 from edgeexit.targets.faults import check_tensors
+from edgeexit.targets.onnxruntime.arena import use_shared_arena
 from edgeexit.targets.onnxruntime.buffers import bind_input, bind_output
 
 _LEVELS = {
@@ -112,6 +113,7 @@ def session_options(
     native.graph_optimization_level = _LEVELS[level]
     spinning = "1" if options.settings.get("spinning", False) else "0"
     native.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    use_shared_arena(native)
     for dim in {dim for spec in inputs for dim in spec.shape if isinstance(dim, str)}:
         # The engine knows dimensions by their literal text, so 49*batch is one of its own.
         if dim_symbol(dim) in options.dims:

@@ -8,18 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
 from openvino.preprocess import PrePostProcessor
 
 from edgeexit.bundle.specs import TensorSpec, dim_symbol, resolve_dim
-from edgeexit.errors import TargetError
+from edgeexit.errors import TargetError, out_of_memory
 from edgeexit.targets.base import Buffer, Dims, Engine, EngineOptions, StageRunner
 from edgeexit.targets.buffer import host_buffers
 from edgeexit.targets.faults import check_tensors
 from edgeexit.targets.openvino.buffers import tensor_over
 from edgeexit.targets.openvino.signals import kept_signal_stack
+from edgeexit.targets.processor import available_threads
 
 _ANY_SIZE = -1
+
+_UNWRITTEN = 0xA5
+"""What every byte of an output holds before it is written for the first time."""
 
 
 class OpenVinoRunner(StageRunner):
@@ -59,9 +64,13 @@ class OpenVinoRunner(StageRunner):
         """Run once and check that the outputs came where they belong.
 
         Where an output's shape is dynamic and not what its spec says, OpenVINO writes to memory
-        of its own and says nothing.
+        of its own and says nothing. Where no memory is left to prepare this size, it writes
+        nothing and says nothing.
         """
         request, infer = self._request, self._infer
+        outputs = [self._buffers[name].host().reshape(-1).view(np.uint8) for name in self.outputs]
+        for output in outputs:
+            output.fill(_UNWRITTEN)
         infer()
         for name in self.outputs:
             written, buffer = request.get_tensor(name), self._buffers[name]
@@ -73,6 +82,8 @@ class OpenVinoRunner(StageRunner):
                     hint="compile the bundle again.",
                     code="target.tensors",
                 )
+        if any((output == _UNWRITTEN).all() for output in outputs if output.size):
+            raise out_of_memory("OpenVINO left an output unwritten")
         if not self._closed:
             self._call = infer
 
@@ -179,6 +190,9 @@ def _properties(options: EngineOptions, compute: str) -> dict[str, Any]:
     settings = options.settings
     if "cpu_pinning" in settings:
         properties["ENABLE_CPU_PINNING"] = settings["cpu_pinning"]
+    elif 0 < options.threads < available_threads():
+        # Pinned, the calls of several threads would all run on the same first cores.
+        properties["ENABLE_CPU_PINNING"] = False
     if "hyper_threading" in settings:
         properties["ENABLE_HYPER_THREADING"] = settings["hyper_threading"]
     if not settings.get("fusion", True):

@@ -30,7 +30,8 @@ class OpenVinoTarget(Target):
 
     Its settings, left to the engine unless told:
 
-    - ``cpu_pinning``: whether threads are pinned to cores.
+    - ``cpu_pinning``: whether threads are pinned to cores; False unless told where an inference
+      has fewer threads than there are cores, since calls side by side would share the first ones.
     - ``hyper_threading``: whether both threads of a core are used.
     - ``fusion``: False keeps OpenVINO from fusing operations into subgraphs compiled on the spot.
       Slower, but a way out where that fails: OpenVINO 2026.4 crashes on attention whose result

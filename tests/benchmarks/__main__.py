@@ -19,7 +19,10 @@ SUBJECTS = (
     "split_tax",
     "call_cost",
     "budget_latency",
+    "tail",
     "batch_cost",
+    "threads",
+    "truncated",
     "int8_speed",
     "int8_layers",
     "jetson",
@@ -27,6 +30,8 @@ SUBJECTS = (
     "governor",
     "import_cost",
     "engine_start",
+    "memory",
+    "race",
 )
 """One module a subject, in the order of the table."""
 

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit import demo
+from edgeexit.runtime.compaction import SizeChoice
+from edgeexit.runtime.profile import measure_profile
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
 from tests.benchmarks.calibrated import (
@@ -28,13 +30,16 @@ TITLE = f"Batch 32 at budget {BUDGET}"
 NOTE = (
     "A call of the runtime (gates, shrinking batches, results) over the sum of its stages' "
     "pre-bound calls, each at the bucket that holds the samples left there; beside it that sum "
-    "against itself. Then the same call over the static model compiled for a batch of 32."
+    "against itself. Then the same call over the static model compiled for a batch of 32, and the "
+    "call at sizes chosen by a profile of all buckets (in brackets: the slots of each stage) over "
+    "the call at the smallest sizes."
 )
 
 BATCH = 32
 LIMIT = 1.05
 
 _CALL, _STAGES, _AGAIN, _STATIC = "call", "stages", "again", "static"
+_CHOSEN, _SAME = "chosen", "call again"
 
 Call = Callable[[], object]
 
@@ -47,6 +52,7 @@ def run(effort: Effort) -> Iterator[Row]:
             images = demo_data(demo.evaluation_path(), effort)["image"][:BATCH]
             exits = runtime(images).exits
             yield from _rows(runtime, images, exits, partial(runtime, images), effort)
+            yield _chosen_row(runtime, partial(runtime, images), effort)
     for device, precision in (("x86", "f32"), ("x86", "int8")):
         if effort.quick:
             return
@@ -56,9 +62,9 @@ def run(effort: Effort) -> Iterator[Row]:
             shares = tilt(demo_shares(effort), runtime.plan.costs, BUDGET)
             forced = spread_exits(shares, 1, BATCH)
             images = VIT.random_inputs(BATCH)
-            yield from _rows(
-                runtime, images, forced, partial(runtime.run_to, images, forced), effort
-            )
+            call = partial(runtime.run_to, images, forced)
+            yield from _rows(runtime, images, forced, call, effort)
+            yield _chosen_row(runtime, call, effort)
 
 
 def _rows(
@@ -101,6 +107,48 @@ def _rows(
         f"{ratio.text()}; FLOPs {np.take(runtime.plan.costs, exits - 1).mean():.3f}",
         {"median": ratio.ratio.median, "of_minima": ratio.ratio.of_minima},
     )
+
+
+def _chosen_row(runtime: Runtime, call: Call, effort: Effort) -> Row:
+    """Return the call at the sizes that a profile taken here chooses, over the smallest sizes."""
+    heavy = runtime.bundle.manifest.name == VIT.name
+    engines = runtime._engines
+    seconds = effort.seconds(8.0 if heavy else 2.0)
+    profile = measure_profile(runtime, engines.buckets, seconds)
+    smallest = SizeChoice(engines.buckets)
+    chosen = SizeChoice(engines.buckets, profile.batches)
+
+    def at(sizes: SizeChoice) -> Call:
+        def sized() -> None:
+            engines.sizes = sizes
+            call()
+
+        return sized
+
+    times = interleave(
+        {_CALL: at(smallest), _CHOSEN: at(chosen), _SAME: at(smallest)},
+        seconds=effort.seconds(20.0 if heavy else 6.0),
+        least=effort.least(8 if heavy else 30),
+        warm=1,
+    )
+    found = Comparison.of(times[_CHOSEN], times[_CALL], times[_SAME])
+    path = [_slots(runtime, at(sizes)) for sizes in (chosen, smallest)]
+    name = runtime.bundle.manifest.name
+    where = f"{runtime.machine.device.name} {runtime.machine.precision}"
+    return Row(
+        f"batch-cost.{name}.{where.replace(' ', '.')}.chosen",
+        f"{name}, {where}: call at chosen sizes ÷ at the smallest",
+        f"{found.text()} ({path[0]} instead of {path[1]})",
+        {**found.as_values(), "slots": path[0], "smallest": path[1]},
+        same=found.same_text(),
+    )
+
+
+def _slots(runtime: Runtime, call: Call) -> str:
+    """Return the slots at which a call runs each stage."""
+    with runtime.profile() as profile:
+        call()
+    return ", ".join(str(stage.slots) for stage in profile.summary().stages if stage.runs)
 
 
 def surviving_buckets(

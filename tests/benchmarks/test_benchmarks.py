@@ -8,11 +8,13 @@ import json
 import numpy as np
 import pytest
 
-from tests.benchmarks import call_cost, machine, models, report
-from tests.benchmarks.batch_cost import surviving_buckets
+from edgeexit.runtime.runtime import Runtime
+from tests.benchmarks import call_cost, machine, models, report, threads
+from tests.benchmarks.batch_cost import _slots, surviving_buckets
 from tests.benchmarks.calibrated import spread_exits, tilt
 from tests.benchmarks.int8_layers import WEIGHTED, count_int8
 from tests.benchmarks.measure import Comparison, Excess, interleave, turn
+from tests.benchmarks.memory import slope_of
 from tests.benchmarks.models import TINY, open_bundle, without_gates
 from tests.benchmarks.rows import Effort, Row
 
@@ -91,6 +93,40 @@ def test_surviving_buckets_shrink_and_never_grow():
     exits = np.array([1] * 15 + [2] * 8 + [4] * 9)
     assert surviving_buckets(exits, 4, (1, 8, 16, 32)) == (32, 32, 16, 16)
     assert surviving_buckets(np.array([1, 1, 2]), 4, (1, 2, 4)) == (4, 1)
+
+
+def test_a_slope_of_memory_is_found_under_steps_and_knows_its_error():
+    calls = np.arange(160) * 500.0
+    assert slope_of(calls, np.full(160, 1e8)) == (0.0, 0.0)
+    slope, error = slope_of(calls, 1e8 + 32 * calls)
+    assert slope == pytest.approx(32)
+    assert error == pytest.approx(0, abs=1e-6)
+    steps = np.random.default_rng(0).standard_normal(160)
+    alone = slope_of(calls, 4096 * steps)[1]
+    walk = slope_of(calls, 4096 * np.convolve(steps, np.ones(20) / 20**0.5, "same"))[1]
+    assert walk > 3 * alone
+
+
+def test_slots_of_a_call_are_those_that_its_stages_ran_at():
+    bundle = open_bundle(TINY, "f32")
+    with Runtime(bundle, target="cpu", exits=False, threads=1) as runtime:
+        exits = np.array([1] * 3 + [4] * 5)
+        images = TINY.random_inputs(8)
+        assert _slots(runtime, lambda: runtime.run_to(images, exits)) == "8, 6, 6, 6"
+
+
+def test_threads_and_the_serial_answers(monkeypatch):
+    bundle = open_bundle(TINY, "f32")
+    images = TINY.random_inputs(8)
+    monkeypatch.setattr(threads, "_CALLS", 500)
+    with Runtime(bundle, target="cpu", exits=False, threads=1) as runtime:
+        row = threads._equality(runtime, images, Effort(quick=True))
+        assert (row.values["wrong"], row.values["calls"], row.met) == (0, 160, True)
+        places = np.random.default_rng(0).integers(0, 8, 20).tolist()
+        serial = [threads._bits(runtime(image[None])) for image in images]
+        serial[places[0]] = serial[(places[0] + 1) % 8]
+        wrong = threads._wrong(runtime, images, serial, 20, 0)
+        assert wrong == places.count(places[0])
 
 
 def test_int8_layers_are_counted_by_type():

@@ -8,10 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgeexit.budget import Budget
 from edgeexit.bundle.exits import CostTable
 from edgeexit.calibrate.bootstrap import band, resampled_means
+from edgeexit.calibrate.family import fit_family
+from edgeexit.calibrate.family_loss import family_losses
+from edgeexit.calibrate.nesting import simulate
 from edgeexit.calibrate.oracle import oracle_quality
-from edgeexit.calibrate.sweep import REFITTED, sweep
+from edgeexit.calibrate.policies.soft import targets
+from edgeexit.calibrate.sweep import REFITTED, UNNESTED, sweep
+from edgeexit.calibrate.unnested import best_settings
 from edgeexit.calibrate.verdict import judge
 from tests.calibrate.synthetic import COSTS, PATIENCE, make_records
 
@@ -27,9 +33,9 @@ def test_all_policies_meet_all_budgets_on_samples_they_were_not_fitted_on(found)
     assert next(iter(found.points)) == "gain-soft"
     assert set(found.points) == {
         "gain-soft", "opt-soft", "opt", "geometric", "eero", "single", "margin", "entropy",
-        "energy", REFITTED,
+        "energy", REFITTED, UNNESTED,
     }  # fmt: skip
-    assert found.left_out == ("patience",)
+    assert found.left_out == ("patience", "q-exit", "jei-dnn")
     values = [budget.value for budget in found.budgets]
     np.testing.assert_allclose(values, np.arange(0.25, 1.01, 0.05))
     for points in found.points.values():
@@ -111,6 +117,7 @@ def test_a_cut_model_is_advised_where_exits_add_nothing():
     quality[:, 1:] = quality[:, :1]
     verdict = judge(sweep(replace(records, quality=quality), FLOPS), 0.5)
     assert (verdict.choice, verdict.exit, verdict.relative) == ("cut", 1, 0.22)
+    assert verdict.truncate == 1
 
 
 def test_the_static_model_is_advised_where_nothing_can_be_lost():
@@ -118,4 +125,60 @@ def test_the_static_model_is_advised_where_nothing_can_be_lost():
     quality = np.zeros_like(records.quality)
     quality[:, -1] = 1
     verdict = judge(sweep(replace(records, quality=quality, soft=quality), FLOPS), 0.5)
-    assert (verdict.choice, verdict.relative) == ("static", 1.0)
+    assert (verdict.choice, verdict.relative, verdict.truncate) == ("static", 1.0, 4)
+
+
+def test_what_to_truncate_at_counts_the_exits_of_the_model_that_was_compiled():
+    records = make_records(1000, 1)
+    quality = records.quality.copy()
+    quality[:, 2:] = quality[:, 1:2]
+    swept = sweep(replace(records, quality=quality), FLOPS)
+    verdict = judge(swept, 0.5, (1, 3, 6, 7))
+    assert (verdict.choice, verdict.exit, verdict.truncate) == ("cut", 2, 3)
+
+
+def test_no_policy_that_cannot_be_shipped_is_called_better(found):
+    ahead = {
+        name: tuple(replace(p, lead=9.0, lead_low=8.0) for p in points)
+        for name, points in found.points.items()
+        if name in (REFITTED, UNNESTED, "eero")
+    }
+    points = found.points | ahead
+    assert judge(replace(found, points=points), 0.5).better == "eero"
+
+
+def test_what_one_family_loses_is_said(found):
+    shape, thresholds = family_losses(found)
+    assert (shape.what, thresholds.what) == ("shape", "thresholds")
+    for loss, name in ((shape, REFITTED), (thresholds, UNNESTED)):
+        leads = [point.lead for point in found.points[name]]
+        assert loss.mean == pytest.approx(np.mean(leads))
+        assert loss.most == max(leads)
+        assert found.points[name][leads.index(loss.most)].budget.value == loss.budget
+        assert loss.low <= loss.most <= loss.high
+        assert abs(loss.mean) < 0.3
+    assert family_losses(sweep(make_records(200, 1, PATIENCE), FLOPS)) == ()
+
+
+def test_free_thresholds_meet_the_budget_they_were_fitted_at():
+    records = make_records(3000, 1)
+    family = fit_family(records, [FLOPS], budget=Budget(0.5))
+    for value in (0.25, 0.5, 0.9):
+        settings = best_settings(records, family, FLOPS, Budget(value))
+        exits = simulate(records, family.params, settings.thresholds)
+        assert np.asarray(COSTS)[exits - 1].mean() == pytest.approx(value, abs=2e-3)
+
+
+def test_free_thresholds_are_no_worse_on_what_they_were_fitted_on():
+    """At one budget nothing beats the best thresholds, but for what lies between two prices."""
+    records = make_records(3000, 1)
+    family = fit_family(records, [FLOPS], budget=Budget(0.5))
+    reward = targets(records)
+    worth = {}
+    for name, settings in (
+        ("nested", family.settings(Budget(0.5))),
+        ("free", best_settings(records, family, FLOPS, Budget(0.5))),
+    ):
+        exits = simulate(records, family.params, settings.thresholds)
+        worth[name] = reward[np.arange(len(records)), exits - 1].mean()
+    assert worth["free"] >= worth["nested"] - 5e-4

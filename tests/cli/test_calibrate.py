@@ -77,7 +77,7 @@ def test_groups_and_further_data(edgeexit, work):
         (("--guarantee", "0.95", "--iid", "--budget", "0.05"), BUDGET, ("0.05", "first exit")),
         (("--guarantee", "0.95", "--iid", "--certify", "0.5,8ms"), BUDGET, ("kind",)),
         (("--guarantee", "0.95", "--iid", "--max-drop", "-3"), INPUT, ("-3", "points")),
-        (("--guarantee", "0.95", "--iid", "--certify", "soon"), BUDGET, ("'soon'", "0.5 or 8ms")),
+        (("--guarantee", "0.95", "--iid", "--certify", "soon"), BUDGET, ("'soon'", "8ms or 40mJ")),
     ],
 )
 def test_what_is_refused(edgeexit, work, words, code, told):

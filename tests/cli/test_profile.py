@@ -46,6 +46,35 @@ def test_text_marks_what_is_estimated(edgeexit, work, sensors):
         assert "estimated mJ with idle" in done.stdout
 
 
+def test_what_the_calibrated_budget_comes_to_in_batches(edgeexit, work):
+    words = ("profile", "model.eex", "--seconds", "0.1", "--batches", "1,8")
+    done = edgeexit(*words, "--json")
+    assert done.code == 0, done.stderr
+    modes = done.json["modes"]
+    assert [(mode["mode"], mode["batch"]) for mode in modes] == [
+        ("single", 1), ("compacted", 8), ("whole", 8),
+    ]  # fmt: skip
+    for mode in modes:
+        assert mode["cost"] == pytest.approx(mode["milliseconds"] / mode["static"])
+    assert [len(batch["moves"]) for batch in done.json["batches"]] == [2, 2]
+    (work / "model.eex" / "exits.json").unlink()
+    done = edgeexit(*words)
+    assert done.code == 0, done.stderr
+    assert "calibrated budget" not in done.stdout
+    (work / "model.eex" / "exits.json").write_text("{}")
+    done = edgeexit(*words)
+    assert done.code == 0, done.stderr
+    assert "warning: " in done.stderr
+    assert "calibrated budget" not in done.stdout
+
+
+def test_text_tells_the_modes_apart(edgeexit, work):
+    done = edgeexit("profile", "model.eex", "--seconds", "0.1", "--batches", "1,8")
+    assert done.code == 0, done.stderr
+    assert re.search(r"^8 +samples leave the batch +[\d.]+ +[\d.]+$", done.stdout, re.M)
+    assert re.search(r"^8 +all wait +[\d.]+ +[\d.]+$", done.stdout, re.M)
+
+
 def test_too_short_for_joules(edgeexit, work):
     done = edgeexit("profile", "model.eex", "--energy", "--seconds", "0.1")
     done.failed(8, "0.1 s are too short to measure energy", "--seconds ")

@@ -163,7 +163,7 @@ def test_exits_of_differing_classes_need_the_confidence_gate(tmp_path: Path) -> 
 
 
 def test_an_unknown_gate_names_the_known_ones() -> None:
-    with pytest.raises(ModelError, match=r"'entropy'.*confidence, patience, statistics"):
+    with pytest.raises(ModelError, match=r"'entropy'.*confidence, jei-dnn, patience, q-exit, stat"):
         get_gate("entropy")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -12,12 +13,14 @@ import pytest
 from edgeexit.budget import Budget
 from edgeexit.calibrate.calibrate import calibrate_exits
 from edgeexit.errors import BudgetError, InputError, TargetError
+from edgeexit.report.charts import curve_chart
 from edgeexit.report.gather import gather_report
 from edgeexit.report.page import render_page
 from edgeexit.report.stored import stored_parity
 from edgeexit.runtime.profile import keep_profile, measure_profile
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
+from tests.calibrate.energies import keep_made_up
 from tests.report.conftest import BUDGET
 
 
@@ -174,6 +177,36 @@ def test_a_budget_in_milliseconds_is_drawn_against_latency(
     assert found.model.budget == str(budget)
     without = gather_report(calibrated.bundle, exits=exits)
     assert (without.model.budget, without.curve.kind, without.point) == (None, "flops", None)
+
+
+@pytest.mark.parametrize("estimated", [True, False])
+def test_a_budget_in_millijoules_is_drawn_against_energy(
+    calibrated, tmp_path, monkeypatch, estimated
+):
+    monkeypatch.setenv("EDGEEXIT_CACHE", str(tmp_path / "cache"))
+    exits = tmp_path / "exits.json"
+    keep_made_up(calibrated.bundle, (0.010, 0.020, 0.040), estimated=estimated)
+    calibrate_exits(calibrated.bundle, calibrated.data, "22mJ", output=exits)
+    found = gather_report(calibrated.bundle, calibrated.test, exits=exits)
+    assert (found.curve.kind, found.curve.estimated) == ("energy", estimated)
+    assert found.curve.budget == pytest.approx(22 / 40)
+    costs = [place.cost for place in found.curve.exits]
+    assert costs == pytest.approx([0.25, 0.5, 1.0])
+    assert found.point.place.cost == pytest.approx(np.dot(found.point.shares, costs))
+    assert found.model.budget == ("22 mJ (estimated)" if estimated else "22 mJ")
+    page, sentences = render_page(found), " ".join(found.missing)
+    unit = "estimated energy" if estimated else "energy"
+    assert f"cost, of static {unit}" in page
+    assert f"{unit} of the static model" in curve_chart(found).wide
+    assert f" of its {unit}. To make it:" in found.verdict.sentence
+    assert ("exits were calibrated on is estimated, not measured" in sentences) == estimated
+    elsewhere = tmp_path / "elsewhere.json"
+    family = calibrated.bundle.exits(exits)
+    other = dataclasses.replace(family.costs["energy"], fingerprint="another board")
+    costs = {**family.costs, "energy": other}
+    calibrated.bundle.write_exits(dataclasses.replace(family, costs=costs), elsewhere)
+    told = gather_report(calibrated.bundle, exits=elsewhere).missing
+    assert "Energy was calibrated on another device: another board." in told
 
 
 def test_the_limit_takes_samples_evenly(calibrated):

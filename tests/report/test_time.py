@@ -31,7 +31,7 @@ def worthwhile(calibrated, arrays):
 def keep_times(bundle, stage, static, load):
     """Keep a made-up profile: so many milliseconds a stage and for the static model."""
     machine = Machine.of(bundle)
-    stages, call, whole = (TimeStats(9, t, t, t, t, t) for t in (stage, 3 * stage, static))
+    stages, call, whole = (TimeStats(9, t, t, t, t, t, t) for t in (stage, 3 * stage, static))
     conditions = Conditions(load, (), (), None)
     batch = BatchProfile(1, (stages,) * 3, call, whole)
     profile = DeviceProfile(machine.fingerprint, (batch,), conditions, conditions)
@@ -61,7 +61,7 @@ def test_time_counts_where_it_can_be_trusted(
 def test_a_profile_of_other_stages_counts_as_none(calibrated, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEEXIT_CACHE", str(tmp_path))
     machine = Machine.of(calibrated.bundle)
-    calm, times = Conditions(0.1, (), (), None), TimeStats(9, 1.0, 1.0, 1.0, 1.0, 1.0)
+    calm, times = Conditions(0.1, (), (), None), TimeStats(9, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     profile = DeviceProfile(
         machine.fingerprint, (BatchProfile(1, (times,) * 2, times, times),), calm, calm
     )

@@ -65,6 +65,12 @@ def test_the_model_cut_at_an_exit_that_is_as_good_alone():
     found = advise(case(exits=exits))
     assert found.choice == "cut"
     assert found.sentence.startswith("Ship the model cut at exit 2: it alone has accuracy 90.0 %")
+    assert found.sentence.endswith("To make it: edgeexit compile MODEL --truncate 2.")
+
+
+def test_the_command_counts_the_exits_of_the_model_that_was_compiled():
+    found = advise(case(curve=[Place(0.25, 0.8), Place(1.05, 0.89)], numbers=(1, 4, 6)))
+    assert found.sentence.endswith("To make it: edgeexit compile MODEL --truncate 6.")
 
 
 def test_the_static_model_where_flops_are_saved_and_time_is_not():

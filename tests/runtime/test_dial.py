@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from toy import gate_features, make_inputs, reference, write_bundle
 from edgeexit.budget import Budget
 from edgeexit.bundle.exits import CostTable
 from edgeexit.errors import BudgetError, BundleError, InputError
+from edgeexit.runtime.power import conditions
+from edgeexit.runtime.power.conditions import Conditions
 from edgeexit.runtime.runtime import Runtime
+from edgeexit.targets.jetson import Clock
 
 
 @pytest.fixture
@@ -111,6 +115,55 @@ def test_milliseconds_of_another_device_are_refused(bundle):
         runtime.reload()
         runtime.budget = "2ms"
         assert runtime.budget == Budget(2.0, "latency")
+
+
+def test_millijoules_of_another_device_are_refused(bundle):
+    table = CostTable("energy", (10.0, 20.0, 30.0), 29.0, "some other device", (), True)
+    flops = CostTable("flops", bundle.manifest.flops_costs, 1.0)
+    costs = {"energy": table, "flops": flops}
+    bundle.write_exits(make_family(bundle, costs=costs, budget=Budget(0.5)))
+    with Runtime(bundle, threads=1) as runtime:
+        with pytest.raises(BudgetError, match="energy was estimated on 'some other device'") as e:
+            runtime.budget = "20mJ"
+        assert e.value.code == "budget.device"
+        here = replace(table, fingerprint=runtime.machine.fingerprint)
+        bundle.write_exits(make_family(bundle, costs={**costs, "energy": here}))
+        runtime.reload()
+        runtime.budget = "0.02J"
+        assert runtime.budget == Budget(20.0, "energy")
+        assert runtime.stats().budget == "20 mJ (estimated)"
+        cheap = runtime(make_inputs(200)).cost
+        runtime.budget = "28mJ"
+        assert runtime(make_inputs(200)).cost > cheap
+        with pytest.raises(BudgetError, match=r"from 10 mJ \(estimated\) to 30 mJ \(estimated\)"):
+            runtime.budget = "9mJ"
+    with Runtime(bundle, threads=1, exits=False) as plain:
+        with pytest.raises(BudgetError) as caught:
+            plain.budget = "20mJ"
+        assert caught.value.hint.endswith("--budget 20mJ")
+
+
+@pytest.mark.parametrize("kind", ["latency", "energy"])
+def test_another_power_mode_than_calibrations_is_warned_of(bundle, caplog, monkeypatch, kind):
+    now = Conditions(0.0, (Clock("cpu policy0", 9, 1_000_000, 2_000_000, "powersave"),), (), None)
+    monkeypatch.setattr(conditions, "read_conditions", lambda _: now)
+    with Runtime(bundle, threads=1) as runtime:
+        fingerprint = runtime.machine.fingerprint
+    flops = CostTable("flops", bundle.manifest.flops_costs, 1.0)
+    for where, mode, warned in (
+        (fingerprint, "cpu powersave 1-2 MHz", False),
+        (fingerprint, "", False),
+        ("another device", "cpu performance 1-2 MHz", False),
+        (fingerprint, "cpu performance 1-2 MHz", True),
+    ):
+        table = CostTable(kind, (1.0, 2.0, 3.0), 2.9, where, mode=mode)
+        bundle.write_exits(make_family(bundle, costs={kind: table, "flops": flops}))
+        with Runtime(bundle, threads=1) as runtime:
+            assert len(caplog.messages) == warned
+            if warned:
+                runtime.budget = Budget(2.0, kind)
+    told = f"the {kind} of these exits may not hold here: it was in the mode"
+    assert caplog.messages == [f"{told} '{mode}', this is 'cpu powersave 1-2 MHz'"]
 
 
 def test_reload_takes_up_new_exits_or_keeps_the_old(bundle):

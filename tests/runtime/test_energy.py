@@ -21,8 +21,10 @@ from edgeexit.runtime.energy import (
     plan_windows,
 )
 from edgeexit.runtime.power import rapl, windows
+from edgeexit.runtime.power.conditions import read_conditions
 from edgeexit.runtime.power.profile import EnergyProfile, Estimate, energy_costs
 from edgeexit.runtime.runtime import Runtime
+from tests.runtime.power.test_conditions import plant_jetson
 from tests.runtime.power.trees import ORIN_NANO, plant, plant_rapl, sensor
 
 
@@ -106,6 +108,24 @@ def test_it_is_kept_beside_the_latency_profile(opened, profile, toy_bundle, cach
         assert load_or_measure_energy(runtime) == profile
         runtime.machine.cache.write_json("energy", {"fingerprint": 3})
         assert kept_energy(runtime.machine.cache) is None
+
+
+def test_what_was_drawn_in_another_power_mode_is_measured_again(
+    opened, profile, toy_bundle, cache, tmp_path, monkeypatch, caplog
+):
+    root = plant_jetson(tmp_path / "root")
+    again = replace(profile, rounds=99)
+    monkeypatch.setattr(energy, "measure_energy", lambda *_, **__: again)
+    with Runtime(toy_bundle, threads=1) as runtime:
+        here = replace(profile, before=read_conditions(root))
+        keep_energy(runtime, here)
+        assert load_or_measure_energy(runtime, root=root) == here
+        (root / "var/lib/nvpmodel/status").write_text("pmode:0000\n")
+        assert load_or_measure_energy(runtime, root=root) == again
+        assert kept_energy(runtime.machine.cache) == again
+    (warning,) = caplog.messages
+    assert warning.startswith("energy is measured again: it was in the mode 'power mode 25W, cpu")
+    assert "this is 'power mode 15W, cpu" in warning
 
 
 def test_it_goes_through_json(profile):

@@ -167,7 +167,7 @@ def test_a_profile_counts_and_traces(runtime, tmp_path):
     np.testing.assert_array_equal(summary.exits, [5, 1, 2])
     np.testing.assert_allclose(summary.shares, [5 / 8, 1 / 8, 2 / 8])
     for stage in summary.stages:
-        assert 0 < stage.min_ms <= stage.median_ms <= stage.total_ms
+        assert 0 < stage.min_ms <= stage.median_ms <= stage.p95_ms <= stage.total_ms
     assert sum(stage.total_ms for stage in summary.stages) < summary.call_ms
     profile.save_trace(tmp_path / "trace.json")
     trace = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]

@@ -8,14 +8,21 @@ from families import make_family
 from toy import LOGITS, make_inputs, make_sequences, reference, seq_reference, write_bundle
 
 from edgeexit.bundle.cache import DeviceCache
+from edgeexit.bundle.codec import encode
 from edgeexit.datasets import Dataset
 from edgeexit.errors import InputError
 from edgeexit.runtime.bench import compare
 from edgeexit.runtime.machine import Machine
-from edgeexit.runtime.profile import keep_profile, load_or_measure, measure_profile
+from edgeexit.runtime.profile import (
+    keep_profile,
+    kept_profile,
+    load_or_measure,
+    measure_profile,
+)
 from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.timing import Ratio, TimeStats
 from edgeexit.runtime.whole import WholeModel
+from tests.runtime.power.test_conditions import MODE, plant_jetson
 
 
 @pytest.fixture
@@ -73,6 +80,10 @@ def test_a_profile_is_measured_once_and_kept(toy_bundle, cache):
             max(profile.batches[0].call.p50, sum(s.p50 for s in profile.batches[0].stages))
         )
         store = DeviceCache(toy_bundle.digest, runtime.machine.fingerprint)
+        older = encode(profile)
+        del older["batches"][0]["static"]["p95"]
+        store.write_json("profile", older)
+        assert kept_profile(store) is None
         store.write_json("profile", {"fingerprint": 3})
         assert load_or_measure(runtime, seconds=0.01).fingerprint == table.fingerprint
 
@@ -83,6 +94,20 @@ def test_a_newer_profile_takes_the_place_of_the_kept_one(toy_bundle, cache):
         second = measure_profile(runtime, seconds=0.01)
         keep_profile(runtime, second)
         assert load_or_measure(runtime) == second != first
+
+
+def test_times_of_another_power_mode_are_measured_again(toy_bundle, cache, tmp_path, caplog):
+    root = plant_jetson(tmp_path / "root")
+    with Runtime(toy_bundle, threads=1) as runtime:
+        first = load_or_measure(runtime, seconds=0.01, root=root)
+        assert first.cost_table().mode == MODE
+        assert load_or_measure(runtime, seconds=0.01, root=root) == first
+        (root / "var/lib/nvpmodel/status").write_text("pmode:0000\n")
+        second = load_or_measure(runtime, seconds=0.01, root=root)
+        assert second.cost_table().mode == MODE.replace("25W", "15W")
+        assert load_or_measure(runtime, seconds=0.01, root=root) == second
+    (warning,) = caplog.messages
+    assert warning.startswith("the profile is measured again: it was in the mode 'power mode 25W")
 
 
 def test_an_unwritable_cache_costs_nothing_but_the_measurement(toy_bundle, tmp_path, monkeypatch):
@@ -152,7 +177,7 @@ def test_too_little_data_for_a_comparison(toy_bundle):
 
 def test_statistics():
     stats = TimeStats.of(np.arange(1.0, 102.0))
-    assert stats == TimeStats(101, 51.0, 1.0, 51.0, 91.0, 100.0)
+    assert stats == TimeStats(101, 51.0, 1.0, 51.0, 91.0, 96.0, 100.0)
     below = np.linspace(1.0, 2.0, 101)
     same = Ratio.of(0.5 * below, below)
     assert (same.median, same.of_minima, same.low, same.high) == (0.5, 0.5, 0.5, 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edgeexit.errors import TargetError
@@ -46,6 +47,23 @@ def test_options_reach_the_engine(stages):
     told = session_options(stages[0].inputs, EngineOptions(settings=settings))
     assert told.get_session_config_entry("session.intra_op.allow_spinning") == "1"
     assert told.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+
+
+def test_all_sessions_share_one_arena(stages):
+    from edgeexit.targets.onnxruntime.engine import session_options
+
+    native = session_options(stages[0].inputs, EngineOptions())
+    assert native.get_session_config_entry("session.use_env_allocators") == "1"
+    answers = []
+    for _ in range(3):
+        engines = [open_stage(stages[0], dims={"batch": 2}) for _ in range(2)]
+        for engine in engines:
+            runner = engine.runner({"batch": 2})
+            runner.buffer("x").write(np.linspace(-1, 1, 512, dtype=np.float32).reshape(2, 8, 32))
+            runner.run()
+            answers.append(runner.buffer("logits1").host().tobytes())
+        engines[0].close()
+    assert len(set(answers)) == 1
 
 
 @pytest.mark.parametrize(

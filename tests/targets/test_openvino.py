@@ -18,6 +18,8 @@ from tests.conformance.graphs import CARRIED, save_stages
 
 pytest.importorskip("openvino")
 
+from edgeexit.targets.openvino.engine import _properties
+
 OLD = Processor("Old One", ("avx2", "avx512f"))
 NEW = Processor("New One", ("avx2", "avx512f", "avx512_bf16"))
 needs_bf16 = pytest.mark.skipif(not read_processor().computes_bf16, reason="no bf16 here")
@@ -120,6 +122,31 @@ def test_settings_keep_the_answer(stages, settings):
         runner.run()
         answers.append(runner.buffer("logits1").host())
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("threads", "cores", "settings", "pinned"),
+    [
+        (1, 4, {}, False),
+        (3, 4, {}, False),
+        (1, 4, {"cpu_pinning": True}, True),
+        (1, 1, {"cpu_pinning": False}, False),
+    ],
+)
+def test_calls_side_by_side_are_not_pinned_to_the_same_cores(
+    stages, monkeypatch, threads, cores, settings, pinned
+):
+    monkeypatch.setattr("edgeexit.targets.openvino.engine.available_threads", lambda: cores)
+    options = EngineOptions(threads=threads, settings=settings)
+    graph = stages[0]
+    engine = get_target("openvino").open(graph.file, graph.inputs, graph.outputs, options)
+    assert engine._compiled.get_property("ENABLE_CPU_PINNING") is pinned
+
+
+def test_all_cores_are_left_to_the_engines_choice(monkeypatch):
+    monkeypatch.setattr("edgeexit.targets.openvino.engine.available_threads", lambda: 4)
+    for threads in (0, 4):
+        assert "ENABLE_CPU_PINNING" not in _properties(EngineOptions(threads=threads), "f32")
 
 
 def test_fusion_is_switched_off_by_its_setting(stages):

@@ -12,13 +12,16 @@ from importlib.metadata import entry_points
 from edgeexit.errors import ModelError
 from edgeexit.graph.gates.attach import attach_gates
 from edgeexit.graph.gates.base import Gate
+from edgeexit.graph.gates.jei_dnn import JeiDnnGate
 from edgeexit.graph.gates.patience import PatienceGate
+from edgeexit.graph.gates.q_exit import QExitGate
 from edgeexit.graph.gates.statistics import ConfidenceGate, StatisticsGate
 
 __all__ = ["GATES", "Gate", "attach_gates", "get_gate"]
 
 GATES: dict[str, type[Gate]] = {
-    gate.name: gate for gate in (StatisticsGate, ConfidenceGate, PatienceGate)
+    gate.name: gate
+    for gate in (StatisticsGate, ConfidenceGate, PatienceGate, QExitGate, JeiDnnGate)
 }
 """The gates that come with edgeexit, by name."""
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from edgeexit.bundle.specs import BATCH, GateSpec, TensorSpec
 from edgeexit.errors import ModelError
+from edgeexit.graph.gate_inputs import find_given
 from edgeexit.graph.gates.base import PREFIX, Gate, GateContext, GraphBuilder
 
 _PARAMS = f"{PREFIX}gate_params"
@@ -84,6 +85,7 @@ def _attach(
         _class_count(logits),
         _slice(build, fed[_PARAMS], 0, 1),
         {spec.name.rsplit(".", 1)[-1]: fed[spec.name] for spec in state_in},
+        None if gate.reads is None else _given(build, graph, logits),
     )
     columns, state = gate.build(context)
     features = build.op("Concat", *columns, name=_FEATURES, axis=1)
@@ -113,6 +115,12 @@ def _attach(
         state_in,
         tuple(state_out),
     )
+
+
+def _given(build: GraphBuilder, graph: ir.Graph, logits: TensorSpec) -> ir.Value:
+    """Return what the model gives to the gate, as ``(batch, 1) float32``."""
+    value = build.op("Cast", find_given(graph, logits.name), to=int(ir.DataType.FLOAT))
+    return build.op("Reshape", value, build.constant([-1, 1], "int64"))
 
 
 def _class_count(logits: TensorSpec) -> int:

@@ -87,6 +87,8 @@ class GateContext:
         classes: Number of classes.
         inverse_temperature: ``(1,) float32``, the first of the gate's parameters.
         state: What the previous stage's gate carried, by short name; empty in stage 1.
+        given: What the model gives to this gate, before its sigmoid, ``(batch, 1) float32``; None
+            for a gate that reads no such tensor.
     """
 
     build: GraphBuilder
@@ -94,6 +96,7 @@ class GateContext:
     classes: int
     inverse_temperature: ir.Value
     state: Mapping[str, ir.Value]
+    given: ir.Value | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class Gate(ABC):
         features: Names of the features in order.
         default_weights: Weights with which the score is the gate's plain criterion.
         compares_exits: True if exits must have the same classes.
+        reads: What the tensors are named that the model must return beside its logits, ``halt``
+            for ``halt_1``, ``halt_2``, …; None where it needs none.
     """
 
     name: ClassVar[str]
@@ -125,6 +130,7 @@ class Gate(ABC):
     features: ClassVar[tuple[str, ...]]
     default_weights: ClassVar[tuple[float, ...]]
     compares_exits: ClassVar[bool]
+    reads: ClassVar[str | None] = None
 
     @abstractmethod
     def state(self, number: int) -> Mapping[str, StateSpec]:

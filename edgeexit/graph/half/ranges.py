@@ -15,7 +15,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from edgeexit.bundle.specs import BATCH
-from edgeexit.errors import ModelError
+from edgeexit.errors import EdgeExitError, ModelError, is_out_of_memory, out_of_memory
 from edgeexit.graph.axes import describe_input
 from edgeexit.graph.constants import contents
 from edgeexit.graph.origins import is_constant
@@ -105,6 +105,8 @@ def _open(model: ir.Model, folder: Path) -> Callable[[Sequence[str], Sample], di
     try:
         ir.save(model, path, external_data="measured.bin")
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except OSError:
+        raise
     except Exception as error:
         raise _not_runnable(error) from error
     finally:
@@ -119,7 +121,9 @@ def _open(model: ir.Model, folder: Path) -> Callable[[Sequence[str], Sample], di
     return run
 
 
-def _not_runnable(error: Exception) -> ModelError:
+def _not_runnable(error: Exception) -> EdgeExitError:
+    if is_out_of_memory(error):
+        return out_of_memory("ONNX Runtime cannot run the model")
     return ModelError(
         f"the ranges of the model's values cannot be measured: ONNX Runtime says "
         f"{str(error).splitlines()[0][:300]}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import psutil
 
 from edgeexit.targets.jetson import Clock, read_clocks, read_jetson, read_temperatures
+
+_LOGGER = logging.getLogger("edgeexit")
 
 _CELSIUS = (-60.0, 200.0)
 _HERTZ_A_MEGAHERTZ = 1_000_000
@@ -49,6 +52,17 @@ class Conditions:
         return tuple(sorted({clock.governor for clock in cpus if clock.governor}))
 
     @property
+    def mode(self) -> str:
+        """What is set, as against what happens to be: the power mode, governors, clock limits.
+
+        Costs measured in one mode do not hold in another. Turbo, the power limits of processors and
+        graphics cards, and what a host does to a virtual machine are not in it. Empty where the
+        machine tells nothing.
+        """
+        parts = [f"power mode {self.power_mode}"] if self.power_mode else []
+        return ", ".join(parts + sorted({_limits(clock) for clock in self.clocks} - {""}))
+
+    @property
     def summary(self) -> str:
         """One line for people."""
         parts = [] if self.load is None else [f"load {self.load:.2f} a core"]
@@ -77,6 +91,30 @@ def read_conditions(root: Path = Path("/")) -> Conditions:
         clocks = clocks or _clock()
         temperatures = temperatures or _chips()
     return Conditions(_load(), clocks, temperatures, mode)
+
+
+def mode_changed(what: str, mode: str, root: Path = Path("/")) -> bool:
+    """Return whether the machine is in another power mode than ``mode``, and warn if it is.
+
+    Args:
+        what: What was measured in that mode, and what becomes of it, for the warning.
+        mode: As :attr:`Conditions.mode` gave it; nothing is compared where one is empty.
+        root: What stands in place of ``/`` for clocks.
+    """
+    now = read_conditions(root).mode if mode else ""
+    changed = now not in ("", mode)
+    if changed:
+        _LOGGER.warning("%s: it was in the mode '%s', this is '%s'", what, mode, now)
+    return changed
+
+
+def _limits(clock: Clock) -> str:
+    """Return a clock's governor and limits; nothing where it has none."""
+    words = [clock.governor] if clock.governor else []
+    if clock.lowest is not None and clock.highest is not None:
+        ends = (clock.lowest, clock.highest)
+        words.append("-".join(f"{end / _HERTZ_A_MEGAHERTZ:.0f}" for end in ends) + " MHz")
+    return " ".join([clock.name.split()[0], *words]) if words else ""
 
 
 def _load() -> float | None:

@@ -38,6 +38,9 @@ HIGHEST_POWER = 200.0
 SHORTEST_UPDATE = 0.005
 """Seconds: reading three rails over I2C takes about 2 ms, and sampling must not be the load."""
 
+LONGEST_UPDATE = 1.0
+"""Seconds: a slower sensor cannot tell stages apart, and to wait for its updates is to hang."""
+
 DEFAULT_UPDATE = 0.02
 """Seconds between two samples where the driver tells no interval: a guess."""
 
@@ -136,12 +139,19 @@ class Rails:
 
         The driver tells in ``update_interval``, in milliseconds; where it does not,
         :data:`DEFAULT_UPDATE` stands for it.
+
+        Raises:
+            ResourceError: It is longer than :data:`LONGEST_UPDATE`.
         """
         told = [
             optional_text(folder / "update_interval", _DRIVER)
             for folder in {rail.folder for rail in self.total}
         ]
         milliseconds = [int(text) for text in told if _INTERVAL.fullmatch(text)]
+        if milliseconds and max(milliseconds) > LONGEST_UPDATE * 1000:
+            file = str(self.total[0].folder / "update_interval")
+            wanted = f"at most {LONGEST_UPDATE * 1000:.0f} ms"
+            raise nonsense(file, f"{max(milliseconds)} ms", wanted)
         return (
             max([*milliseconds, SHORTEST_UPDATE * 1000]) / 1000 if milliseconds else DEFAULT_UPDATE
         )

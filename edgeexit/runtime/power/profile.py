@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgeexit.bundle.exits import CostTable
 from edgeexit.errors import ResourceError
 from edgeexit.runtime.power.conditions import Conditions
 from edgeexit.runtime.power.meter import MeterInfo
@@ -14,6 +15,7 @@ from edgeexit.runtime.power.windows import Fit
 
 _ERRORS_FROM_ZERO = 2.0
 _MILLIJOULES_A_JOULE = 1000.0
+_LONGER = "measure for longer (edgeexit profile --energy --seconds N), with nothing else running."
 
 Array = npt.NDArray[np.float64]
 
@@ -86,15 +88,47 @@ def energy_costs(profile: EnergyProfile, *, total: bool = False) -> tuple[Array,
     lost = np.flatnonzero(costs <= _ERRORS_FROM_ZERO * errors)
     if lost.size:
         number = int(lost[0])
+        how = "estimated at " if profile.meter.estimated else ""
         raise ResourceError(
-            f"the energy of exit {number + 1} is {costs[number]:.3g} mJ with a standard error of "
-            f"{errors[number]:.3g} mJ: the meter ({profile.meter.source}) does not tell it from "
+            f"the energy of exit {number + 1} is {how}{costs[number]:.3g} mJ with a standard error "
+            f"of {errors[number]:.3g} mJ: the meter ({profile.meter.source}) does not tell it from "
             "zero.",
-            hint="measure for longer (edgeexit profile --energy --seconds N), with nothing else "
-            "running.",
+            hint=_LONGER,
             code="energy.noise",
         )
     return np.maximum.accumulate(costs), errors
+
+
+def energy_table(profile: EnergyProfile) -> CostTable:
+    """Return what leaving at each exit costs in marginal millijoules, with standard errors.
+
+    The table says whether the joules are only estimated, and in which power mode they were drawn.
+
+    Raises:
+        ResourceError: A cost is not told from zero, or from that of the exit before it
+            (``energy.noise``).
+    """
+    costs, errors = energy_costs(profile)
+    same = np.flatnonzero(np.diff(costs) <= 0)
+    if same.size:
+        number = int(same[0]) + 2
+        how = "estimated" if profile.meter.estimated else "measured"
+        raise ResourceError(
+            f"exit {number} was {how} to draw {1000 * profile.exits[number - 1].value:.3g} mJ, "
+            f"no more than the exits before it ({costs[number - 2]:.3g} mJ): the meter "
+            f"({profile.meter.source}) does not tell them apart.",
+            hint=_LONGER,
+            code="energy.noise",
+        )
+    return CostTable(
+        "energy",
+        tuple(float(cost) for cost in costs),
+        profile.static.value * _MILLIJOULES_A_JOULE,
+        profile.fingerprint,
+        tuple(float(error) for error in errors),
+        estimated=profile.meter.estimated,
+        mode=profile.before.mode,
+    )
 
 
 def total_joules(fit: Fit) -> tuple[Estimate, ...]:
