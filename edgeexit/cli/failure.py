@@ -48,7 +48,8 @@ def guarded(call: Callable[[], object], words: Sequence[str]) -> int:
     """
     signal.signal(signal.SIGTERM, _stop)
     # A shell's background job ignores SIGINT, and is left to.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:
         signal.signal(signal.SIGINT, _stop)
     try:
         code = call()
@@ -62,6 +63,9 @@ def guarded(call: Callable[[], object], words: Sequence[str]) -> int:
         return PIPE_CLOSED
     except (Exception, KeyboardInterrupt, _Terminated) as error:
         return _report(error, words)
+    finally:
+        if interruptible:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

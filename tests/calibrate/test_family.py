@@ -21,7 +21,7 @@ from tests.calibrate.synthetic import CONFIDENCE, COSTS, PATIENCE, STATISTICS, m
 
 FLOPS = CostTable("flops", COSTS, 1.0)
 POLICIES = ["gain-soft", "opt-soft", "geometric"]
-ALL = [name for name in ALL_POLICIES if name != "patience"]
+ALL = [name for name, policy in ALL_POLICIES.items() if policy.suits(CONFIDENCE)]
 
 
 def realised(family, records, budget):

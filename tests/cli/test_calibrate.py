@@ -119,7 +119,7 @@ def test_sweep(edgeexit, work):
     before = (work / "model.eex" / "exits.json").read_bytes()
     answer = edgeexit(*CALIBRATE, "--sweep", "--json").json
     assert set(answer) == documented("calibrate --sweep")
-    assert len(answer["policies"]) == 10
+    assert len(answer["policies"]) == 11
     assert len(answer["oracle"]) == len(answer["budgets"]) == len(answer["policies"]["opt"])
     assert answer["verdict"]["choice"] in ("exits", "cut", "static")
     text = edgeexit(*CALIBRATE, "--sweep").stdout

@@ -13,7 +13,7 @@ import numpy as np
 from edgeexit.datasets import CLASSES, FUNCTION, LABELS, Dataset, call_function, load_dataset
 from edgeexit.dmpo.config import DataConfig, TuneConfig
 from edgeexit.dmpo.data.check import check_classes, check_same_inputs
-from edgeexit.dmpo.data.dataset import IMAGE, Array, LabelledSet, Labels, TuneData, specs_of
+from edgeexit.dmpo.data.dataset import IMAGE, LabelledSet, Labels, TuneData, specs_of
 from edgeexit.dmpo.data.fault import data_error, is_unicode
 from edgeexit.dmpo.data.images import as_images, is_images, read_folder
 from edgeexit.dmpo.data.split import split_rows
@@ -152,19 +152,8 @@ def _arrays(
     found = load_dataset(source, need_labels=True, classes=known.classes if known else None)
     assert found.labels is not None
     classes = known.classes if known else found.classes or _numbered(found.labels, where)
-    samples = LabelledSet(_as_inputs(found, data, where), found.labels, _group(found, where))
+    samples = LabelledSet(_as_inputs(found, data, where), found.labels, found.group)
     return _Loaded(samples, classes)
-
-
-def _group(found: Dataset, where: str) -> Array | None:
-    if found.group is not None and found.group.ndim != 1:
-        raise data_error(
-            f"'group' of {where} has the shape {found.group.shape}; one entry a sample was "
-            "expected.",
-            "group",
-            "number the clips, patients or sites that the samples came from.",
-        )
-    return found.group
 
 
 def _numbered(labels: Labels, where: str) -> tuple[str, ...]:

@@ -32,9 +32,9 @@ Cell = np.ndarray[tuple[int], np.dtype[np.float64]]
 def run(effort: Effort, name: str) -> Table:
     """Return the table of a pool."""
     draws = 2 if effort.quick else DRAWS
-    policies = [name for name in POLICIES if name != "patience"]
     rows, goals, values = [], [], []
     pool = POOLS[name](effort.tell)
+    policies = [each for each, policy in POLICIES.items() if policy.suits(pool.records.gate)]
     for size in SIZES[:1] if effort.quick else SIZES:
         effort.tell(f"policies: {pool.title}, n = {size}, {draws} draws")
         found = _accuracies(pool, size, policies, draws)

@@ -282,7 +282,7 @@ class TestArrays:
         assert [len(part) for part in parts] == [11, 4, 5]
         assert len(set.union(*parts)) == 20
         flat = write_npz("flat.npz", x=np.zeros((4, 3)), y=np.arange(4) % 2, group=np.eye(4))
-        refused(tune_config(flat), "'group' of", "has the shape (4, 4)")
+        refused(tune_config(flat), "groups 'group' are float64 of shape (4, 4)")
 
     def test_parts_of_another_shape(self, tune_config, write_npz):
         labels = np.arange(20) % 2
