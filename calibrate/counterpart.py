@@ -160,8 +160,8 @@ def require_same_model(mine: Manifest, other: Manifest) -> None:
     for what, (here, there) in facts.items():
         if here != there:
             raise InputError(
-                f"these are bundles of two models: the {what} of this one is {here[:200]}, of the "
-                f"other {there[:200]}; right is one model, compiled twice.",
+                f"these are bundles of two models: {what} here: {here[:200]}; {what} there: "
+                f"{there[:200]}; right is one model, compiled twice.",
                 hint="compile both from one file, with the same --exits, --gate and --classes.",
                 code="compare.other-model",
             )

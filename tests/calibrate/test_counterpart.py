@@ -117,8 +117,8 @@ def test_a_bundle_of_another_model_is_refused_before_a_stage_runs(bundle, tmp_pa
     with pytest.raises(InputError) as error:
         calibrate_exits(bundle, data(), 0.5, compare=fewer, progress=lambda *n: seen.append(n))
     assert error.value.code == "compare.other-model"
-    assert "exits of this one is exit_1 10, exit_2 10" in error.value.message
-    assert "of the other exit_1 10, exit_3 10" in error.value.message
+    assert "exits here: exit_1 10, exit_2 10" in error.value.message
+    assert "exits there: exit_1 10, exit_3 10" in error.value.message
     assert seen == []
     assert not (bundle / "exits.json").exists()
 
@@ -128,7 +128,7 @@ def test_a_bundle_of_another_model_is_refused_before_a_stage_runs(bundle, tmp_pa
     [
         ("source", "source model"),
         ("classes", "class names"),
-        ("gate", "gate of this one is statistics 1, of the other patience 1"),
+        ("gate", "gate here: statistics 1; gate there: patience 1"),
         ("inputs", "inputs"),
     ],
 )
