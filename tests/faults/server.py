@@ -70,8 +70,8 @@ def hook(counter, event, action):
     return audit
 
 
-def child(job, counted):
-    """Become the command of ``job``; never returns."""
+def child(job, begun, counted):
+    """Become the command of ``job``, which begins where a byte is written; never returns."""
     os.setsid()
     folder = Path(job["folder"])
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -88,9 +88,11 @@ def child(job, counted):
     sys.addaudithook(hook(counter, job.get("event"), job.get("action")))
     from edgeexit.cli.main import main
 
+    os.write(begun, b"1")
     try:
         main(job["words"])
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         os.write(counted, str(counter[0]).encode())
 
 
@@ -134,15 +136,18 @@ def serve() -> None:
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         job = json.loads(line)
-        reading, writing = os.pipe()
+        (began, beginning), (reading, writing) = os.pipe(), os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            child(job, writing)
+            child(job, beginning, writing)
         os.close(writing)
+        os.close(beginning)
+        os.read(began, 1)
         answer = watch(job, pid)
         written = os.read(reading, 20)
         os.close(reading)
+        os.close(began)
         print(json.dumps({**answer, "writes": int(written or 0)}), flush=True)
 
 
