@@ -14,8 +14,8 @@ from edgeexit.bundle.exits import CostTable
 from edgeexit.runtime.energy import measure_energy
 from edgeexit.runtime.governor import Governor
 from edgeexit.runtime.runtime import Runtime
-from tests.faults.governed import FakeClock, fine_family, rows_of, slow_down
 from tests.runtime.families import make_family
+from tests.runtime.governed import FakeClock, fine_family, rows_of, slow_down
 from tests.runtime.toy import make_inputs, write_bundle
 
 ROOT = Path(__file__).parents[2]

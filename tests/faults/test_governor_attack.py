@@ -7,7 +7,7 @@ import pytest
 
 from edgeexit.runtime.governor import Governor
 from edgeexit.runtime.runtime import Runtime
-from tests.faults.governed import fine_family, rows_of
+from tests.runtime.governed import fine_family, rows_of
 from tests.runtime.toy import make_inputs, write_bundle
 
 BUDGET, CALLS = 0.6, 2500

@@ -14,7 +14,7 @@ from edgeexit.errors import BudgetError
 from edgeexit.runtime.goals import Joules, Reserve
 from edgeexit.runtime.governor import Governor
 from edgeexit.runtime.runtime import Runtime
-from tests.runtime.test_governor import FakeClock, fine_family, rows_of, scaled
+from tests.runtime.governed import FakeClock, fine_family, rows_of, scaled
 
 MILLIJOULES = (500.0, 2600.0, 3000.0)
 """Far from the FLOPs of the toy's exits: its second stage is the thirsty one."""
