@@ -104,8 +104,9 @@ class Pool:
     def __init__(self, make: Callable[[], Worker]) -> None:
         self._make = make
         self._idle: deque[Worker] = deque()
-        self._lock = threading.Lock()
-        self._made = 0
+        # A thread stands here as often as it has a worker. It is entered before the worker is
+        # taken and struck out after, so that an interruption in between loses nothing but a worker.
+        self._callers: list[int] = []
         self._closed = False
 
     def take(self) -> Worker:
@@ -114,27 +115,27 @@ class Pool:
         Raises:
             ResourceError: The pool is closed.
         """
-        if self._closed:
-            raise _closed_runtime()
+        # Appending, popping and removing are atomic in CPython: no lock is needed.
+        self._callers.append(threading.get_ident())
         try:
-            # Atomic in CPython, as is append: no lock where a worker is idle.
-            return self._idle.pop()
-        except IndexError:
-            with self._lock:
-                if self._closed:
-                    raise _closed_runtime() from None
-                worker = self._make()
-                self._made += 1
-                return worker
+            if self._closed:
+                raise _closed_runtime()
+            try:
+                return self._idle.pop()
+            except IndexError:
+                return self._make()
+        except BaseException:
+            self.discard()
+            raise
 
     def give(self, worker: Worker) -> None:
-        """Take back a worker whose call has ended well."""
+        """Take back a worker whose call has ended well, in the thread that took it."""
         self._idle.append(worker)
+        self._callers.remove(threading.get_ident())
 
     def discard(self) -> None:
-        """Forget a worker whose call failed: its buffers may be in any state."""
-        with self._lock:
-            self._made -= 1
+        """Forget this thread's worker, whose call failed: its buffers may be in any state."""
+        self._callers.remove(threading.get_ident())
 
     @contextmanager
     def lent(self) -> Iterator[Worker]:
@@ -152,27 +153,24 @@ class Pool:
         self.give(worker)
 
     def close(self, seconds: float) -> bool:
-        """Let no further call begin and drop the workers as their calls end.
+        """Let no further call begin, wait for those of other threads and drop the workers.
+
+        A call of this very thread cannot be under way: it was interrupted, as by Ctrl-C.
 
         Args:
-            seconds: How long to wait for that at most.
+            seconds: How long to wait at most.
 
         Returns:
             True once no call runs.
         """
-        with self._lock:
-            self._closed = True
-        end = time.monotonic() + seconds
-        while True:
-            with self._lock:
-                while self._idle:
-                    self._idle.pop()
-                    self._made -= 1
-                if self._made == 0:
-                    return True
+        self._closed = True
+        here, end = threading.get_ident(), time.monotonic() + seconds
+        while any(caller != here for caller in tuple(self._callers)):
             if time.monotonic() > end:
                 return False
             time.sleep(_DRAIN_SECONDS)
+        self._idle.clear()
+        return True
 
 
 def shut(pool: Pool, engines: EngineSet, process: int, seconds: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -38,7 +39,8 @@ def test_eight_threads_answer_as_one(toy_bundle, device):
 
         with ThreadPoolExecutor(8) as threads:
             assert list(threads.map(answer, range(8))) == [0] * 8
-        assert 1 <= runtime._pool._made <= 8
+        assert 1 <= len(runtime._pool._idle) <= 8
+        assert not runtime._pool._callers
 
 
 def test_arun(runtime):
@@ -94,10 +96,37 @@ def test_a_failed_call_does_not_spoil_the_next(toy_bundle):
         lane._runners[1].release()
         with pytest.raises(TargetError):
             runtime(make_inputs(1))
-        assert runtime._pool._made == 0
+        assert not runtime._pool._idle
         np.testing.assert_array_equal(runtime(make_inputs(4)).logits, wanted)
         assert runtime(make_inputs(1)).exits[0] == 3
-    assert runtime._pool._made == 0
+    assert not runtime._pool._idle
+    assert not runtime._pool._callers
+
+
+@pytest.mark.timeout(60)
+def test_interrupted_calls_do_not_keep_it_from_closing(toy_bundle):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    runtime = Runtime(toy_bundle, threads=1)
+    inputs, interrupted = make_inputs(1), 0
+    wanted = runtime(inputs).logits
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(500):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + 1e-6 * number)
+                while True:
+                    runtime(inputs)
+            except KeyboardInterrupt:
+                interrupted += 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted == 500
+    assert np.array_equal(runtime(inputs).logits, wanted)
+    # Where the worst moment was not met by chance: a worker that nobody gives back.
+    runtime._pool.take()
+    runtime.close()
 
 
 @pytest.mark.parametrize("device", ["cpu", "x86"])

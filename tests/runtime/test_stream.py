@@ -242,7 +242,7 @@ def test_closing_early_frees_everything(bundle):
         del source
         next(stream)
         # Between two results no worker is held: others may use the runtime, or close it.
-        assert len(runtime._pool._idle) == runtime._pool._made == 1
+        assert (len(runtime._pool._idle), runtime._pool._callers) == (1, [])
         stream.close()
         gc.collect()
         assert gone() is None
