@@ -58,6 +58,8 @@ class EngineOptions:
         native: Names of ``float32`` tensors that may cross the stage's edge in the type in which
             the engine computes: the boundary tensors, but never a gate's state, logits, scores
             or features. Names that a stage lacks are ignored, so all stages share one set.
+        channels_last: Names of boundary tensors ``(B, C, H, W)`` that cross the stage's edge as
+            ``(B, H, W, C)``; what :meth:`Target.channels_last` chose, for all stages alike.
         int8_compute: Type of what stays float at precision ``int8``: ``f32``, ``bf16``, ``fp16``
             (the graph itself says so then), or ``auto`` for bf16 on processors that compute in
             it, else f32.
@@ -71,6 +73,7 @@ class EngineOptions:
     dims: Dims = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     native: frozenset[str] = frozenset()
+    channels_last: frozenset[str] = frozenset()
     int8_compute: str = "auto"
     ranges: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     cache: DeviceCache | None = field(default=None, compare=False)

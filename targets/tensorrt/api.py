@@ -192,9 +192,8 @@ class Api(ABC):
 
     def refusal(self, what: str) -> TargetError:
         """Return the error for something that TensorRT refused, with its own words."""
-        said = self.log.errors[-1:] or ("no reason was given",)
         return TargetError(
-            f"{what}: {self.name} {self.version} says: {said[0]}",
+            f"{what}: {self.name} {self.version} says: {self.log.reason}",
             hint="run edgeexit doctor on this device, and report what it prints.",
             code="target.engine",
         )

@@ -60,9 +60,8 @@ class Loaded:
 
 def unloadable(what: str, api: Api) -> TargetError:
     """Return the error for a plan that this GPU and TensorRT do not load."""
-    said = api.log.errors[-1:] or ("no reason was given",)
     return TargetError(
-        f"{what} was built here, but {api.name} {api.version} does not load it: {said[0]}",
+        f"{what} was built here, but {api.name} {api.version} does not load it: {api.log.reason}",
         hint="build again with `edgeexit build --rebuild`; if that does not help, compile the "
         "bundle again.",
         code="target.plan",

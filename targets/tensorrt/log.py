@@ -38,6 +38,11 @@ class Log:
         """The latest errors, oldest first."""
         return tuple(text for serious, text in self._words if serious)
 
+    @property
+    def reason(self) -> str:
+        """The latest error, which is why the last thing was refused."""
+        return (self.errors or ("no reason was given",))[-1]
+
     def add(self, text: str, warning: bool, error: bool) -> None:
         """Take a message; any thread of the engine may call this."""
         if text.startswith(self._keep):

@@ -18,12 +18,17 @@ from tests.graph.onnx_models import HEADER, text_model
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def model_of(text: str, **weights: npt.NDArray[Any]) -> ir.Model:
-    """Parse a graph in ONNX text form and normalize it; its weights may stand among its inputs."""
+def parsed(text: str, **weights: npt.NDArray[Any]) -> ir.Model:
+    """Parse a graph in ONNX text form; its weights may stand among its inputs."""
     model = text_model(HEADER + text, **weights)
     inputs = [value for value in model.graph.inputs if value.name not in weights]
     model.graph.inputs[:] = inputs
-    return normalize(model)
+    return model
+
+
+def model_of(text: str, **weights: npt.NDArray[Any]) -> ir.Model:
+    """Return what :func:`parsed` does, normalized."""
+    return normalize(parsed(text, **weights))
 
 
 def session(model: ir.Model, folder: Path, name: str) -> ort.InferenceSession:

@@ -14,7 +14,7 @@ from edgeexit.graph.normalize import normalize
 from edgeexit.graph.partition import partition
 from edgeexit.graph.pruning import exit_flops, keep_exits
 from edgeexit.graph.stages import build_stage
-from tests.graph.onnx_models import HEADER, text_model
+from tests.graph.slicing import parsed
 
 LOGITS = "float[batch,3] a, float[batch,3] b, float[batch,3] c"
 OUTPUTS = LOGITS + ", float[batch,1] halt_1, float[batch,1] halt_2, float[batch,1] halt_3"
@@ -39,10 +39,7 @@ def model(outputs: str = OUTPUTS, more: str = "") -> ir.Model:
     random = np.random.default_rng(0)
     shapes = {"ha": (4, 3), "v": (4, 1), "w": (4, 4)}
     weights = {name: random.normal(size=s).astype(np.float32) for name, s in shapes.items()}
-    text = TEXT.format(outputs=outputs, more=more)
-    made: ir.Model = text_model(HEADER + text, **weights)
-    made.graph.inputs[:] = [value for value in made.graph.inputs if value.name not in weights]
-    return made
+    return parsed(TEXT.format(outputs=outputs, more=more), **weights)
 
 
 def outputs(found: ir.Model) -> list[str]:
