@@ -131,7 +131,7 @@ def compile_model(
     with BundleWriter(output) as writer, tempfile.TemporaryDirectory() as workdir:
         work = _Work(writer, Path(workdir), device, target, chosen)
         report("reading the model", 0.0)
-        samples = samples or trace_samples(data or quant_data, _PROBE_SAMPLES)
+        samples = samples or trace_samples(quant_data if data is None else data, _PROBE_SAMPLES)
         source = work.read(model, wanted.names, gate, input_shape, samples, preprocessing)
         selection = wanted.take(source.graph)
         report("loading data", 0.1)

@@ -128,6 +128,12 @@ def _read(
 ) -> Mapping[str, Array]:
     if isinstance(source, Mapping):
         return _as_arrays(source, "the data")
+    if not isinstance(source, str | Path):
+        raise _error(
+            f"the data is of type {type(source).__name__}; a path or arrays by name are right.",
+            "data-type",
+            "name the arrays: {'image': images, 'y': labels}.",
+        )
     path = Path(source)
     if path.is_dir():
         name, images, labels, names = read_image_folder(path, inputs)

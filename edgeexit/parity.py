@@ -49,8 +49,8 @@ class EngineParity:
         engine: The engine and its version.
         batch_1: Exits at batch 1, engines compiled for it.
         random: The same on random inputs.
-        batches: Exits in batches, where the model allows them; in the shape mode that the
-            device file gives to batches.
+        batches: Exits in batches, where the model allows them; in the shape mode in
+            which the runtime runs them.
         golden: The stages against the golden outputs, which ONNX Runtime gave.
         agrees: Whether they, and ``exits_taken``, differ by no more than what the precision
             allows. Where they do, the engine computes this model wrongly, or its precision is too

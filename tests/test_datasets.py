@@ -347,3 +347,10 @@ def test_lists_that_are_no_array() -> None:
     with pytest.raises(InputError, match="'x' of the data is no array") as caught:
         load_dataset({"x": [[1, 2], [3]], "y": [0, 1]})
     assert caught.value.code == "input.data-ragged"
+
+
+@pytest.mark.parametrize("data", [np.ones((4, 2, 3)), [1, 2], 7])
+def test_data_that_is_no_source(data: object) -> None:
+    with pytest.raises(InputError, match=f"of type {type(data).__name__}; a path or arrays") as e:
+        load_dataset(data)  # type: ignore[arg-type]
+    assert e.value.code == "input.data-type"

@@ -20,8 +20,8 @@ class EngineSet:
     """Opens engines and makes lanes of them; threads may share it.
 
     Each compiled stage holds weights of its own, so the engines for batches are opened when the
-    first batch comes, and never where none does. Where the device file gives every bucket
-    engines of its own, those of a bucket are opened when it is first needed.
+    first batch comes, and never where none does. Where every bucket gets engines of its own, those
+    of a bucket are opened when it is first needed.
 
     Args:
         machine: What to open them with.

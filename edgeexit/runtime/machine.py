@@ -11,6 +11,7 @@ from edgeexit.bundle.cache import DeviceCache
 from edgeexit.bundle.recipe import Range, batch_range
 from edgeexit.bundle.specs import BATCH, TensorSpec
 from edgeexit.errors import TargetError
+from edgeexit.runtime.plan import feature_maps
 from edgeexit.targets.base import Engine, Target
 from edgeexit.targets.device import Device, load_device
 from edgeexit.targets.faults import unavailable
@@ -32,6 +33,7 @@ class Machine:
         precision: ``f32``, ``bf16``, ``fp16`` or ``int8``.
         cache: Where what this device adds to the bundle is kept.
         ranges: Sizes between which each symbol may move, for engines built for a range.
+        channels_last: Boundary tensors that cross with their channels last on this engine.
     """
 
     device: Device
@@ -40,6 +42,7 @@ class Machine:
     precision: str
     cache: DeviceCache
     ranges: Mapping[str, Range]
+    channels_last: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -68,7 +71,9 @@ class Machine:
         recipe = bundle.recipe()
         ranges = batch_range(device.batch_buckets) if recipe is None else recipe.sizes()
         cache = DeviceCache(bundle.digest, info.fingerprint)
-        return cls(device, engine, info, manifest.precision, cache, ranges)
+        files = [bundle.file(stage.file) for stage in manifest.stages]
+        last = engine.channels_last(files, feature_maps(manifest.stages))
+        return cls(device, engine, info, manifest.precision, cache, ranges, last)
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +97,7 @@ class Machine:
     @property
     def static_batches(self) -> bool:
         """Whether every batch bucket gets engines of its own."""
-        return self.precision in self.device.static_batches
+        return bool(self.channels_last) or self.precision in self.device.static_batches
 
     def open(
         self,
@@ -119,7 +124,8 @@ class Machine:
     def options(self, dims: Dims, native: Collection[str] = ()) -> EngineOptions:
         """Return how to compile a graph of the bundle on this machine."""
         options = self.device.options(self.precision, dims, native)
-        return replace(options, ranges=self.ranges, cache=self.cache)
+        last = self.channels_last
+        return replace(options, ranges=self.ranges, cache=self.cache, channels_last=last)
 
 
 def checking_device(bundle: Bundle) -> str:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from edgeexit.bundle.specs import BATCH, Manifest, StageSpec, TensorSpec, dim_symbol
 
+_MAP_RANK = 4
+
 
 def sample_rows(
     array: npt.NDArray[np.generic], spec: TensorSpec, positions: npt.NDArray[np.intp]
@@ -110,6 +112,20 @@ def native_tensors(stages: tuple[StageSpec, ...]) -> frozenset[str]:
     state = {name for stage in stages if stage.gate for name in stage.gate.state}
     outputs = {spec.name for stage in stages for spec in stage.exit.outputs}
     return frozenset(carried - state - outputs)
+
+
+def feature_maps(stages: tuple[StageSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Return the native tensors of shape ``(batch, C, H, W)``, where C, H and W are numbers."""
+    native = native_tensors(stages)
+    return tuple(
+        spec
+        for stage in stages
+        for spec in stage.carried_out
+        if spec.name in native
+        and len(spec.shape) == _MAP_RANK
+        and (spec.batch_axis, spec.rows_per_sample) == (0, 1)
+        and all(isinstance(dim, int) for dim in spec.shape[1:])
+    )
 
 
 def _live_after(stages: tuple[StageSpec, ...], index: int) -> tuple[TensorSpec, ...]:

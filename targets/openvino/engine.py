@@ -18,6 +18,7 @@ from edgeexit.targets.base import Buffer, Dims, Engine, EngineOptions, StageRunn
 from edgeexit.targets.buffer import host_buffers
 from edgeexit.targets.faults import check_tensors
 from edgeexit.targets.openvino.buffers import tensor_over
+from edgeexit.targets.openvino.layouts import put_channels_last, shape_channels_last
 from edgeexit.targets.openvino.signals import kept_signal_stack
 from edgeexit.targets.processor import available_threads
 
@@ -97,7 +98,8 @@ class OpenVinoEngine(Engine):
         outputs: Tensors the stage writes.
         options: How to compile.
         compute: Type in which float operations compute, ``f32`` or ``bf16``; with ``bf16``, the
-            tensors that ``options.native`` names cross the stage's edge as ``bfloat16``.
+            tensors that ``options.native`` names cross the stage's edge as ``bfloat16``. Those
+            that ``options.channels_last`` names cross it with their channels last.
 
     Raises:
         TargetError: The file's tensors are not the given ones, or the engine would compute in
@@ -113,11 +115,13 @@ class OpenVinoEngine(Engine):
         compute: str,
     ) -> None:
         native = options.native if compute == "bf16" else frozenset()
-        super().__init__(_edge_types(inputs, native), _edge_types(outputs, native), options)
+        at_edge = partial(_at_edge, native=native, channels_last=options.channels_last)
+        super().__init__([*map(at_edge, inputs)], [*map(at_edge, outputs)], options)
         core = openvino.Core()
         graph = core.read_model(model)
         check_tensors(model, [s.name for s in inputs], _names(graph.inputs), "inputs")
         check_tensors(model, [s.name for s in outputs], _names(graph.outputs), "outputs")
+        put_channels_last(graph, options.channels_last)
         graph = self._with_edge_types(graph)
         graph.reshape({s.name: _partial_shape(s, options.dims) for s in self.inputs})
         self._compiled: openvino.CompiledModel | None
@@ -157,11 +161,13 @@ class OpenVinoEngine(Engine):
         self._compiled = None
 
 
-def _edge_types(specs: Sequence[TensorSpec], native: frozenset[str]) -> list[TensorSpec]:
-    return [
-        replace(spec, dtype="bfloat16") if spec.name in native and spec.dtype == "float32" else spec
-        for spec in specs
-    ]
+def _at_edge(spec: TensorSpec, native: frozenset[str], channels_last: frozenset[str]) -> TensorSpec:
+    """Return a tensor as it crosses the stage's edge, in the engine's own type and order."""
+    if spec.name in native and spec.dtype == "float32":
+        spec = replace(spec, dtype="bfloat16")
+    if spec.name in channels_last:
+        spec = replace(spec, shape=shape_channels_last(spec))
+    return spec
 
 
 def _names(ports: Sequence[Any]) -> set[str]:

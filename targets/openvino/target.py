@@ -28,6 +28,8 @@ _STATISTICS = "openvino_telemetry"
 class OpenVinoTarget(Target):
     """OpenVINO's CPU plugin, with the compute type pinned.
 
+    Feature maps that convolutions read cross from stage to stage with their channels last.
+
     Its settings, left to the engine unless told:
 
     - ``cpu_pinning``: whether threads are pinned to cores; False unless told where an inference
@@ -57,6 +59,15 @@ class OpenVinoTarget(Target):
         version = f"openvino {openvino.__version__.partition('-')[0]}"
         used = threads or available_threads()
         return DeviceInfo(version, processor.name, used, processor.features)
+
+    def channels_last(self, stages: Sequence[Path], maps: Sequence[TensorSpec]) -> frozenset[str]:
+        """Choose the maps that convolutions or pooling of a later stage read."""
+        if not maps:
+            return frozenset()
+        import_openvino()
+        from edgeexit.targets.openvino.layouts import maps_of_convolutions
+
+        return maps_of_convolutions(stages, maps)
 
     def _open_impl(
         self,
