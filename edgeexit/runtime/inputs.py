@@ -201,15 +201,17 @@ class InputCheck:
         )
 
 
-def check_arguments(max_batch: int | None, on_invalid: str) -> None:
+def check_arguments(max_batch: int | None, replicas: int, on_invalid: str) -> None:
     """Check what a runtime was opened with.
 
     Raises:
-        InputError: One of the two is out of bounds.
+        InputError: One of them is out of bounds.
     """
     fault = None
     if max_batch is not None and max_batch < 1:
         fault = f"max_batch cannot be {max_batch}: 1 or more is right."
+    if replicas < 1:
+        fault = f"replicas cannot be {replicas}: 1 or more is right."
     if on_invalid not in ("error", "last_exit"):
         fault = f"on_invalid cannot be {on_invalid!r}: 'error' or 'last_exit' is right."
     if fault:

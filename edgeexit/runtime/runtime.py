@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
@@ -26,12 +26,13 @@ from edgeexit.runtime.live_profile import Profile, profile_active
 from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.monitor import Monitor
 from edgeexit.runtime.plan import Plan
+from edgeexit.runtime.replicas import Replicas
 from edgeexit.runtime.result import AllExits, Result
 from edgeexit.runtime.router import Exits, forced_exits, route, run_all
 from edgeexit.runtime.setting import Setting
 from edgeexit.runtime.stats import Stats
 from edgeexit.runtime.stream import Flow, Stream, Streamed
-from edgeexit.runtime.worker import EXIT_SECONDS, Pool, Worker, forked_runtime, shut
+from edgeexit.runtime.worker import EXIT_SECONDS, Pool, forked_runtime, shut
 
 
 class Runtime:
@@ -46,14 +47,14 @@ class Runtime:
         budget: The average cost to keep: a fraction of the static model's FLOPs, or ``"8ms"``.
         target: Name of a device or path of a device file; the bundle's own if None.
         threads: Threads an inference; the device file's if None, 0 for the engine's choice.
-        max_batch: Largest batch to run at once, prepared now; if None, batches are prepared when
-            the first one comes, as always where other sizes are dynamic too. Larger inputs are
-            cut into chunks.
+        replicas: Copies of the compiled stages: OpenVINO runs one call at a time in each.
+        max_batch: Largest batch to run at once, prepared now; larger inputs are cut. If None, or
+            where other sizes are dynamic too, batches are prepared when the first one comes.
         check_finite: Whether inputs are searched for NaN and infinity.
         on_invalid: What happens to them: ``error``, or ``last_exit`` to answer such samples at
             the last exit and mark them in ``result.valid``.
-        exits: Where the calibrated exits are: the bundle's own ``exits.json`` (None), another
-            file, e.g. beside a read-only bundle, or False to ignore them.
+        exits: The calibrated exits: the bundle's own ``exits.json`` (None), another file, e.g.
+            beside a read-only bundle, or False to ignore them.
         governor: Holds the budget against drift and load; see :attr:`governor`.
 
     Attributes:
@@ -72,13 +73,14 @@ class Runtime:
         *,
         target: str | Path | None = None,
         threads: int | None = None,
+        replicas: int = 1,
         max_batch: int | None = None,
         check_finite: bool = True,
         on_invalid: OnInvalid = "error",
         exits: str | os.PathLike[str] | Literal[False] | None = None,
         governor: Governor | None = None,
     ) -> None:
-        check_arguments(max_batch, on_invalid)
+        check_arguments(max_batch, replicas, on_invalid)
         self.bundle = Bundle.open(bundle)
         self.plan = Plan.of(self.bundle.manifest)
         self.machine = Machine.of(self.bundle, target, threads)
@@ -97,8 +99,9 @@ class Runtime:
             device_arrays=self.machine.target.takes_device_arrays,
         )
         files = [self.bundle.file(stage.file) for stage in self.plan.stages]
-        self._engines = EngineSet(self.machine, self.plan, files, max_batch)
-        self._pool = Pool(partial(Worker, self._engines))
+        opens = partial(EngineSet, self.machine, self.plan, files, max_batch)
+        self._engines = Replicas(opens, replicas)
+        self._pool = Pool(self._engines.worker)
         self.monitor = Monitor(self.plan.exits, self._family)
         self._governor: Governor | None = None
         self._profile: Profile | None = None
@@ -106,7 +109,7 @@ class Runtime:
         self._closed = False
         # A thread inside an engine when the interpreter ends would abort the process.
         self._at_exit = weakref.finalize(
-            self, shut, self._pool, self._engines, self._pid, EXIT_SECONDS
+            self, shut, self._pool, self._engines.close, self._pid, EXIT_SECONDS
         )
         try:
             self._prepare(max_batch)
@@ -285,7 +288,7 @@ class Runtime:
             return
         self._closed = True
         self._at_exit.detach()
-        shut(self._pool, self._engines, self._pid, math.inf)
+        shut(self._pool, self._engines.close, self._pid, math.inf)
 
     def __enter__(self) -> Runtime:
         return self
@@ -343,6 +346,7 @@ class Runtime:
     def _prepare(self, max_batch: int | None) -> None:
         if not self.plan.symbols:
             buckets = () if max_batch is None else self._engines.buckets[::-1]
-            with self._pool.lent() as worker:
-                for bucket in (1, *buckets):
-                    worker.lane(bucket, (), self._dial)
+            with ExitStack() as lent:
+                for worker in [lent.enter_context(self._pool.lent()) for _ in self._engines]:
+                    for bucket in (1, *buckets):
+                        worker.lane(bucket, (), self._dial)

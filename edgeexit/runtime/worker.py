@@ -32,7 +32,7 @@ class Worker:
         engines: The compiled stages.
     """
 
-    __slots__ = ("_engines", "_lanes", "plan")
+    __slots__ = ("__weakref__", "_engines", "_lanes", "plan")
 
     def __init__(self, engines: EngineSet) -> None:
         self._engines = engines
@@ -173,10 +173,10 @@ class Pool:
         return True
 
 
-def shut(pool: Pool, engines: EngineSet, process: int, seconds: float) -> None:
+def shut(pool: Pool, free: Callable[[], None], process: int, seconds: float) -> None:
     """Free the engines once no call runs, but only in the process that opened them."""
     if os.getpid() == process and pool.close(seconds):
-        engines.close()
+        free()
 
 
 def forked_runtime(process: int) -> ResourceError:

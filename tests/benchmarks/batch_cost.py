@@ -112,7 +112,7 @@ def _rows(
 def _chosen_row(runtime: Runtime, call: Call, effort: Effort) -> Row:
     """Return the call at the sizes that a profile taken here chooses, over the smallest sizes."""
     heavy = runtime.bundle.manifest.name == VIT.name
-    engines = runtime._engines
+    (engines,) = runtime._engines
     seconds = effort.seconds(8.0 if heavy else 2.0)
     profile = measure_profile(runtime, engines.buckets, seconds)
     smallest = SizeChoice(engines.buckets)

@@ -143,7 +143,7 @@ def test_boundaries_in_bf16_survive_compaction(tmp_path):
     inputs = make_inputs(64)
     exits = np.random.default_rng(2).integers(1, 4, 64)
     with Runtime(bundle, threads=1) as runtime:
-        lane = runtime._engines.lane(4, ())
+        lane = next(iter(runtime._engines)).lane(4, ())
         assert {name for name, b in lane._buffers.items() if b.dtype == "bfloat16"} == {
             "w1", "t1", "scale", "h2",
         }  # fmt: skip
