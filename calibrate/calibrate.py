@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeexit.budget import Budget, CostKind
+from edgeexit.bundle.batch_costs import BatchMode
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.exits import ExitFamily
 from edgeexit.bundle.selection import model_numbers
+from edgeexit.calibrate.batches import fit_batch_family, parse_batching
 from edgeexit.calibrate.collect import Data, Progress, collect_records
 from edgeexit.calibrate.counterpart import Compared, find_counterpart
 from edgeexit.calibrate.family import fit_family
@@ -62,6 +64,8 @@ def calibrate_exits(
     policy: str = DEFAULT_POLICY,
     cost: CostKind = "flops",
     p95: Budget | str | None = None,
+    batch: int | None = None,
+    mode: BatchMode | None = None,
     max_drop: float | None = None,
     guarantee: float | None = None,
     iid: bool = False,
@@ -88,6 +92,8 @@ def calibrate_exits(
         cost: Which cost to hold against where there is no budget.
         p95: A time such as ``"12ms"`` in place of a budget: the dearest point is taken at which
             95 % of the calls of one sample are forecast to take no longer on this machine.
+        batch: Samples a call, where a budget in milliseconds (a sample) is to hold in batches.
+        mode: How such a batch runs; ``compacted``, as the runtime runs it, unless given.
         max_drop: Percentage points of quality to lose at most against the last exit: what a
             recommendation may lose (0.5 unless given) and, with a guarantee, what is certified.
         guarantee: Confidence, such as 0.95, with which mean cost stays within the budget on new
@@ -108,7 +114,8 @@ def calibrate_exits(
         BudgetError: The budget is outside what the model can do, or malformed.
         BundleError: The bundle, or what it is compared with, is missing or damaged.
         InputError: The data do not fit the model, the policy does not fit its gate, the data
-            cannot bear the guarantee, or the other bundle is of another model.
+            cannot bear the guarantee, the bundle does not run such batches, or the other bundle
+            is of another model.
         ResourceError: The bundle cannot be written.
         TargetError: The engine is missing or refuses the model.
     """
@@ -120,6 +127,8 @@ def calibrate_exits(
         asked = {"--budget": budget, "--guarantee": guarantee, "--max-drop": max_drop}
         refuse_beside_limit([name for name, value in asked.items() if value is not None])
         kind = "latency"
+    beside = {"--p95": p95, "--guarantee": guarantee}
+    batching = parse_batching(batch, mode, kind, beside)
     find_policy(policy)
     promise = _promise(guarantee, wanted, more, kind, max_drop, iid=iid)
     if promise is None and (more or unlabelled is not None):
@@ -128,7 +137,7 @@ def calibrate_exits(
             hint="add --guarantee 0.95, or leave --certify and --unlabelled out.",
             code="guarantee.missing",
         )
-    checks = Checks(wanted, kind, promise, limit)
+    checks = Checks(wanted, kind, promise, limit, batching)
     opened = Bundle.open(bundle)
     other = None if compare is None else find_counterpart(compare, opened)
     found = gather(
@@ -158,6 +167,10 @@ def _fitted(found: Gathered, checks: Checks, policy: str) -> ExitFamily:
     if checks.limit is not None and found.times is not None:
         return fit_tail_family(
             records, tables, found.times, checks.limit, policy=policy, manifest_digest=digest
+        )
+    if found.batches is not None:
+        return fit_batch_family(
+            records, tables, found.batches, checks.budget, policy=policy, manifest_digest=digest
         )
     if checks.promise is None:
         return fit_family(

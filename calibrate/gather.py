@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgeexit.budget import Budget, CostKind
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.exits import CostTable
+from edgeexit.calibrate.batches import Batching, measured_batches
 from edgeexit.calibrate.checks import check_variety
 from edgeexit.calibrate.collect import Data, Progress, collect_records, read_data, share_groups
 from edgeexit.calibrate.costs import check_budget, checked_table, flops_table, with_errors
@@ -20,6 +21,7 @@ from edgeexit.calibrate.promise import Promise, check_units
 from edgeexit.calibrate.records import ExitRecords
 from edgeexit.calibrate.tail import check_limit
 from edgeexit.datasets import Dataset
+from edgeexit.runtime.batch_modes import BatchTimes
 from edgeexit.runtime.call_times import CallTimes, load_or_measure_calls
 from edgeexit.runtime.energy import load_or_measure_energy
 from edgeexit.runtime.power.profile import energy_table
@@ -38,6 +40,7 @@ class Gathered:
         tables: Cost tables, the one that decides first.
         answers: ``(n, K) int64`` class that each exit gave to the samples of ``records``.
         times: How long calls take that leave at each exit, where a limit on them is set.
+        batches: What exit shares cost in batches, where the budget is to hold there.
     """
 
     bundle: Bundle
@@ -46,6 +49,7 @@ class Gathered:
     tables: tuple[CostTable, ...]
     answers: npt.NDArray[np.int64]
     times: CallTimes | None = None
+    batches: BatchTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,14 @@ class Checks:
         kind: The kind of cost that decides.
         promise: What is to be certified, or None.
         limit: Milliseconds that 95 % of the calls may take, or None.
+        batching: In which batches the budget is to hold, or None.
     """
 
     budget: Budget | None
     kind: CostKind
     promise: Promise | None
     limit: float | None = None
+    batching: Batching | None = None
 
     def costs(self, table: CostTable) -> None:
         """Refuse budgets that the costs cannot meet."""
@@ -103,8 +109,12 @@ def gather(
         labelled, further = share_groups(labelled, dataclasses.replace(further, labels=None))
     with Runtime(opened, target=target, exits=False) as runtime:
         tables: tuple[CostTable, ...] = (flops,)
+        batches = None
         if checks.kind != "flops":
-            measured = _measured(runtime, checks.kind)
+            if checks.batching is None:
+                measured = _measured(runtime, checks.kind)
+            else:
+                batches, measured = measured_batches(runtime, checks.batching)
             checks.costs(measured)
             tables = (measured, flops)
         times = None
@@ -116,7 +126,7 @@ def gather(
         more = None
         if further is not None:
             more = collect_records(runtime, opened.manifest, further, progress)
-    return Gathered(opened, records, more, tables, np.concatenate(answers), times)
+    return Gathered(opened, records, more, tables, np.concatenate(answers), times, batches)
 
 
 def _measured(runtime: Runtime, kind: CostKind) -> CostTable:

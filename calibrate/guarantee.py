@@ -99,7 +99,7 @@ def _certificate(
         tested = prove_costs(draft, parts, upper, budget.value, alpha, seed)
         entry = _entry(tested, budget, float(upper[0]))
         if entry is None and promise.budgets:
-            raise _too_few(tested, budget, upper, alpha, promise.confidence, parts[0])
+            raise _too_few(tested, budget, lead, upper, alpha, promise.confidence, parts[0])
         entries += [entry] if entry else []
     last = CertifiedBudget(Budget(float(upper[-1]), lead.kind), float(len(draft.thresholds) - 1))
     return Certificate(
@@ -155,7 +155,13 @@ def _apart(unlabelled: ExitRecords, fitting: ExitRecords) -> ExitRecords:
 
 
 def _too_few(
-    tested: Tested, budget: Budget, upper: Array, alpha: float, confidence: float, part: ExitRecords
+    tested: Tested,
+    budget: Budget,
+    lead: CostTable,
+    upper: Array,
+    alpha: float,
+    confidence: float,
+    part: ExitRecords,
 ) -> InputError:
     """Return the refusal, with a number of units that would do."""
     least = float(upper[0])
@@ -167,7 +173,8 @@ def _too_few(
     wanted = ceil(normal + skewed)
     what = "samples" if part.group is None else "groups"
     return InputError(
-        f"{tested.units} {what} are too few to certify {budget} with confidence {confidence:g}; "
+        f"{tested.units} {what} are too few to certify {lead.stated(budget.value)} with confidence "
+        f"{confidence:g}; "
         f"about {wanted} would do for setting the knob, which gets "
         f"{100 * (1 - SHAPE_SHARE):.0f} % of the labelled ones and all unlabelled ones.",
         hint=f"give {ceil(wanted / (1 - SHAPE_SHARE))} labelled {what}, add unlabelled ones with "

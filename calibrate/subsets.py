@@ -1,7 +1,8 @@
 """Which exits a model should keep: a search over subsets, each judged out of sample.
 
 An exit that is kept makes every sample that passes it pay for its head and its gate. Cutting it
-refunds both. Exit records of the model with all exits tell what any subset of them would do.
+refunds both. Exit records of the model with all exits tell what any subset of them would do. Costs
+are counted FLOPs: what a head takes in time or energy on a device is not looked at.
 """
 
 from __future__ import annotations

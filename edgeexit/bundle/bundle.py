@@ -113,15 +113,31 @@ class Bundle:
             f"{manifest.precision}, {self.digest[:12]}>"
         )
 
+    def holds(self, relative: str) -> bool:
+        """Return whether a file is among the sealed ones."""
+        return any(entry.path == relative for entry in self.manifest.files)
+
     def file(self, relative: str) -> Path:
         """Return the path of a sealed file.
 
         Raises:
             BundleError: The manifest does not name it.
         """
-        if not any(entry.path == relative for entry in self.manifest.files):
+        if not self.holds(relative):
             raise damaged(ascii(relative), "is not in the manifest.", code="bundle.missing-file")
         return self.folder / relative
+
+    def read_json(self, relative: str, most: int) -> Json:
+        """Return the value of a sealed JSON file.
+
+        Args:
+            relative: Its path.
+            most: Bytes it may have.
+
+        Raises:
+            BundleError: The manifest does not name it, it is larger, or no JSON.
+        """
+        return parse_json(read_bounded(self.file(relative), relative, most), relative, most)
 
     def exits(self, path: str | os.PathLike[str] | None = None) -> ExitFamily | None:
         """Return the calibrated exit family, read anew, or None where there is none yet.
@@ -188,10 +204,9 @@ class Bundle:
         Raises:
             BundleError: It is no recipe.
         """
-        if not any(entry.path == RECIPE for entry in self.manifest.files):
+        if not self.holds(RECIPE):
             return None
-        data = read_bounded(self.file(RECIPE), RECIPE, _MAX_RECIPE_BYTES)
-        return Recipe.from_json(parse_json(data, RECIPE, _MAX_RECIPE_BYTES))
+        return Recipe.from_json(self.read_json(RECIPE, _MAX_RECIPE_BYTES))
 
     def parity(self) -> dict[str, Json]:
         """Return the parity report that was measured when the bundle was compiled.
@@ -199,8 +214,7 @@ class Bundle:
         Raises:
             BundleError: The bundle has none, or it is no JSON object.
         """
-        data = read_bounded(self.file(PARITY), PARITY, _MAX_PARITY_BYTES)
-        report = parse_json(data, PARITY, _MAX_PARITY_BYTES)
+        report = self.read_json(PARITY, _MAX_PARITY_BYTES)
         if not isinstance(report, dict):
             raise damaged(PARITY, "must hold an object.")
         return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,8 +56,12 @@ class Certificate:
     max_drop: float | None
     drop_position: float | None
 
-    def at(self, budget: Budget) -> CertifiedBudget:
+    def at(self, budget: Budget, stated: Callable[[Budget], str] = str) -> CertifiedBudget:
         """Return the largest certified budget that is not above ``budget``.
+
+        Args:
+            budget: The budget.
+            stated: Puts a budget into words, as :meth:`ExitFamily.stated` does, for the message.
 
         Raises:
             BudgetError: There is none, or the certified ones are of another kind.
@@ -69,9 +74,10 @@ class Certificate:
             and entry.budget.value <= budget.value * (1 + _ROUNDING)
         ]
         if not below:
-            known = ", ".join(str(entry.budget) for entry in self.budgets)
+            known = ", ".join(stated(entry.budget) for entry in self.budgets)
             raise BudgetError(
-                f"budget {budget} is not among the certified ones of kind {first.kind}: {known}.",
+                f"budget {stated(budget)} is not among the certified ones of kind {first.kind}: "
+                f"{known}.",
                 hint="choose one of them, or calibrate again for this one.",
                 code="budget.uncertified",
             )

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.budget import Budget, CostKind
-from edgeexit.bundle.certificate import Certificate
+from edgeexit.bundle.batch_costs import BatchCosts
+from edgeexit.bundle.certificate import Certificate, CertifiedBudget
 from edgeexit.errors import BudgetError, BundleError
 
 Array = npt.NDArray[np.float64]
@@ -24,12 +25,15 @@ class CostTable:
     Attributes:
         kind: ``flops`` (fractions of the static model), ``latency`` (milliseconds) or ``energy``
             (millijoules beyond idle).
-        per_exit: Cumulative cost ``c_k`` of leaving at exit k, length K.
-        static: Cost of the whole static model in the same unit.
+        per_exit: Cumulative cost ``c_k`` of leaving at exit k, length K. In batches, where costs
+            do not add up, that of a sample where all of its batch leave there.
+        static: Cost of the whole static model in the same unit; of a sample, in batches.
         fingerprint: The device on which a latency or an energy was measured; empty for FLOPs.
         errors: Standard error of each cost, length K; empty where costs are counted, or unknown.
         estimated: Whether an energy comes from a model of the device and not from a sensor.
         mode: The power mode of the device when it was measured; empty where unknown.
+        batch: What a sample costs in batches; None where the costs are those of single calls, or
+            hold in any batch, as FLOPs do.
     """
 
     kind: CostKind
@@ -39,10 +43,12 @@ class CostTable:
     errors: tuple[float, ...] = ()
     estimated: bool = False
     mode: str = ""
+    batch: BatchCosts | None = None
 
     def stated(self, value: float) -> str:
-        """Return a cost of this kind in words, marked where the table is only estimated."""
-        return f"{Budget(value, self.kind)}{' (estimated)' if self.estimated else ''}"
+        """Return a cost of this kind in words, marked where it is estimated, or one of batches."""
+        mark = "estimated" if self.estimated else "" if self.batch is None else str(self.batch)
+        return f"{Budget(value, self.kind)}{f' ({mark})' if mark else ''}"
 
 
 @dataclass(frozen=True)
@@ -139,13 +145,24 @@ class ExitFamily:
                 hint=f"calibrate again with a budget of kind {kind} on this device.",
                 code="budget.kind",
             )
-        cost: Array = self.shares @ np.asarray(self.costs[kind].per_exit)
+        table = self.costs[kind]
+        if table.batch is not None:
+            return np.asarray(table.batch.per_row)
+        cost: Array = self.shares @ np.asarray(table.per_exit)
         return np.maximum.accumulate(cost)
 
     def stated(self, budget: Budget) -> str:
-        """Return a budget in words, marked where its costs are only estimated."""
+        """Return a budget in words, marked as :meth:`CostTable.stated` does."""
         table = self.costs.get(budget.kind)
         return str(budget) if table is None else table.stated(budget.value)
+
+    def certified(self, budget: Budget) -> CertifiedBudget | None:
+        """Return the certified budget in whose place ``budget`` stands; None without a certificate.
+
+        Raises:
+            BudgetError: ``budget`` is below all of them, or of another kind.
+        """
+        return None if self.certificate is None else self.certificate.at(budget, self.stated)
 
     def position(self, budget: Budget) -> float:
         """Return the knob, a position in [0, M - 1] between rows, whose mean cost is ``budget``.
@@ -170,8 +187,9 @@ class ExitFamily:
                 hint="choose a budget between the two.",
                 code="budget.bounds",
             )
-        if self.certificate is not None:
-            return self.certificate.at(budget).position
+        certified = self.certified(budget)
+        if certified is not None:
+            return certified.position
         value = min(max(budget.value, low), high)
         row = int(np.searchsorted(curve, value, side="right")) - 1
         if self.discrete or row == len(curve) - 1:
@@ -240,6 +258,8 @@ def _check_family(family: ExitFamily) -> None:
     _require(bool(family.costs), "costs", "must hold at least one table.")
     for kind, table in family.costs.items():
         _check_costs(kind, table, gates + 1)
+        if table.batch is not None:
+            _check_batch(table.batch, kind, rows)
     if family.certificate is not None:
         _check_certificate(family.certificate, rows, family)
     if family.tail is not None:
@@ -262,6 +282,8 @@ def _check_certificate(certificate: Certificate, rows: int, family: ExitFamily) 
     _require(bool(certificate.budgets), field, "must hold at least one budget.")
     kinds = {entry.budget.kind for entry in certificate.budgets}
     _require(kinds <= set(family.costs) and len(kinds) == 1, field, f"is of kinds {sorted(kinds)}.")
+    additive = all(family.costs[kind].batch is None for kind in kinds)
+    _require(additive, field, "is of costs in batches, which do not add up sample by sample.")
     values = [entry.budget.value for entry in certificate.budgets]
     positions = [entry.position for entry in certificate.budgets]
     _require(values == sorted(values) and values[0] > 0, field, "must have rising budgets.")
@@ -287,3 +309,14 @@ def _check_costs(kind: CostKind, table: CostTable, exits: int) -> None:
     _require(sound, field, f"must have no errors or {exits} that are not negative.")
     modelled = kind == "energy" or not table.estimated
     _require(modelled, field, "is estimated; only energies may be.")
+
+
+def _check_batch(batch: BatchCosts, kind: CostKind, rows: int) -> None:
+    field = f"costs[{kind}].batch"
+    _require(kind == "latency", field, "is there; only times are known in batches.")
+    _require(batch.size >= 2, field, f"has a size of {batch.size}; 2 is the least.")
+    counted = len(batch.per_row)
+    _require(counted == rows, field, f"must have {rows} costs, one a row, has {counted}.")
+    costs = np.asarray(batch.per_row)
+    sound = (np.isfinite(costs) & (costs > 0)).all() and (np.diff(costs) >= 0).all()
+    _require(sound, field, "must hold positive, finite numbers that do not fall.")

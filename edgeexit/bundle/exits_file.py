@@ -18,7 +18,7 @@ MAX_EXITS_BYTES = 16 << 20
 _MAYBE = ("certificate", "tail")
 """Keys of a family that came later; a file that lacks them says null."""
 
-_LATER: Mapping[str, Json] = {"errors": [], "estimated": False, "mode": ""}
+_LATER: Mapping[str, Json] = {"errors": [], "estimated": False, "mode": "", "batch": None}
 """Keys of a cost table that came later, and what a file says that lacks them."""
 
 

@@ -7,8 +7,7 @@ from typing import Literal, cast
 
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.codec import decode, encode
-from edgeexit.bundle.integrity import read_bounded
-from edgeexit.bundle.jsonfile import Json, damaged, parse_json
+from edgeexit.bundle.jsonfile import Json, damaged
 
 SELECTION = "selection.json"
 """Path of the selection in a bundle."""
@@ -157,7 +156,6 @@ def read_selection(bundle: Bundle) -> Selection | None:
     Raises:
         BundleError: It is no selection.
     """
-    if not any(entry.path == SELECTION for entry in bundle.manifest.files):
+    if not bundle.holds(SELECTION):
         return None
-    data = read_bounded(bundle.file(SELECTION), SELECTION, _MAX_BYTES)
-    return Selection.from_json(parse_json(data, SELECTION, _MAX_BYTES))
+    return Selection.from_json(bundle.read_json(SELECTION, _MAX_BYTES))

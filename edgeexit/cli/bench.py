@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from edgeexit.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from edgeexit.runtime.bench import BenchReport, OpenModel
+    from edgeexit.runtime.bench_modes import ModeSpeed
     from edgeexit.runtime.machine import Machine
     from edgeexit.runtime.whole import WholeModel
 
@@ -55,9 +57,11 @@ def command(
     """Compare BUNDLE at a budget with the static model on the same engine and precision.
 
     All contenders see the same samples in turn, so that what disturbs the machine disturbs them
-    alike; `static again` is the static model against itself, the noise of the comparison.
+    alike; `static again` is the static model against itself, the noise of the comparison. Then
+    the same samples are answered one by one, in batches that shrink and in batches that wait.
     """
     from edgeexit.runtime.bench import compare
+    from edgeexit.runtime.bench_modes import compare_modes
     from edgeexit.runtime.runtime import Runtime
 
     opened = Bundle.open(bundle)
@@ -67,8 +71,14 @@ def command(
     with runtime, reply.progress() as progress:
         progress("measuring", 0.0)
         report = compare(runtime, dataset, baselines=openers, batches=batches, rounds=rounds)
+        progress("measuring", 0.5)
+        modes = compare_modes(runtime, dataset, batches=batches, rounds=rounds)
         progress("measuring", 1.0)
-    reply.answer(asdict(report) | {"bundle": str(bundle)}, *report_blocks(report))
+    reply.answer(
+        asdict(report) | {"bundle": str(bundle), "modes": [asdict(mode) for mode in modes]},
+        *report_blocks(report),
+        *mode_blocks(modes),
+    )
 
 
 def report_blocks(report: BenchReport) -> tuple[str | Table, ...]:
@@ -102,6 +112,28 @@ def report_blocks(report: BenchReport) -> tuple[str | Table, ...]:
         "",
         Table(columns, speed),
         "ratio: time over the static model's, paired by round; `static again` shows the noise.",
+    )
+
+
+def mode_blocks(modes: Sequence[ModeSpeed]) -> tuple[str | Table, ...]:
+    """Return what a sample takes one by one and in batches, for people."""
+    rows = [
+        (
+            str(speed.batch),
+            speed.mode,
+            f"{speed.milliseconds:.4f}",
+            f"{speed.static:.4f}",
+            f"{speed.ratio.median:.3f}",
+            f"{speed.ratio.low:.3f}-{speed.ratio.high:.3f}",
+        )
+        for speed in modes
+    ]
+    columns = ("batch", "mode", "ms a sample", "static", "ratio", "95 % interval")
+    return (
+        "",
+        Table(columns, rows),
+        "single: one call a sample, against the static model one by one; compacted: samples leave "
+        "the batch; whole: all wait for the last.",
     )
 
 

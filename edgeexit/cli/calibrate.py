@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeexit.budget import Budget, CostKind
+from edgeexit.cli import batch_lines
 from edgeexit.cli.reply import Reply, Table
 from edgeexit.cli.tables import percent, shares
 from edgeexit.cli.tail_lines import refuse_sweep, tail_lines
 from edgeexit.cli.verb import PATH, bundle_argument, target_option, verb
 
 if TYPE_CHECKING:
+    from edgeexit.bundle.batch_costs import BatchMode
     from edgeexit.bundle.certificate import Certificate
     from edgeexit.bundle.exits import ExitFamily
     from edgeexit.calibrate.frontier import OperatingPoint
@@ -62,6 +64,7 @@ def budgets(value: Any) -> tuple[Budget, ...]:
 @click.option(
     "--p95", type=Budget.parse, metavar="12ms", help="Time that 95 % of the calls may take."
 )
+@batch_lines.batch_options
 @click.option("-o", "--output", type=PATH, help="File to write; default: exits.json in BUNDLE.")
 @click.option(
     "--max-drop",
@@ -108,6 +111,8 @@ def command(
     policy: str,
     cost: CostKind,
     p95: Budget | None,
+    batch: int | None,
+    mode: BatchMode | None,
     max_drop: float | None,
     guarantee: float | None,
     iid: bool,
@@ -128,6 +133,9 @@ def command(
     --p95 takes the dearest point at which 95 % of single calls are forecast to keep a time on this
     machine, in place of a mean.
 
+    --batch N holds a budget in ms, now of a sample, in batches of N that run as --mode says:
+    compacted, or whole where all samples wait for the last.
+
     --guarantee certifies budgets for data like these: it needs an array `group` that says which
     samples belong together, or --iid. The runtime then keeps to the certified budgets.
 
@@ -143,8 +151,11 @@ def command(
     kind: CostKind = budget.kind if budget else "latency" if p95 else cost
     if sweep:
         refuse_sweep(p95)
+        batch_lines.refuse_sweep(batch, mode)
         _sweep(reply, bundle, data, kind, max_drop, target, label_free=label_free)
         return
+    if batch is not None and kind == "latency":
+        reply.log("batch sizes are timed first where this device has no profile of them: 4 s each")
     if kind == "energy":
         reply.log("energy is measured first where this device has no profile of it: 30 s or more")
     with reply.progress() as progress:
@@ -155,6 +166,8 @@ def command(
             policy=policy,
             cost=kind,
             p95=p95,
+            batch=batch,
+            mode=mode,
             max_drop=max_drop,
             guarantee=guarantee,
             iid=iid,
@@ -174,6 +187,7 @@ def command(
             "file": str(calibration.file),
             "policy": family.policy,
             "cost": kind,
+            "batch": batch_lines.batch_answer(family.costs[kind]),
             "estimated": family.costs[kind].estimated,
             "samples": family.samples,
             "quality_kind": family.quality_kind,
@@ -191,6 +205,7 @@ def command(
         _verdict(point, family, recommended=calibration.recommended),
         *_discrete_lines(point, family),
         *tail_lines(family),
+        *batch_lines.batch_lines(family.costs[kind]),
         *([] if certificate is None else certified_lines(certificate, family, point)),
         *compare_lines(calibration.compared),
     )
@@ -263,7 +278,7 @@ def certified_lines(
 ) -> list[str]:
     """Return what is guaranteed, and for which data."""
     sure = f"{100 * certificate.confidence:g} %"
-    entry = certificate.at(point.budget)
+    entry = certificate.at(point.budget, family.stated)
     what = "samples" if certificate.unit == "sample" else "groups"
     lines = [
         f"guaranteed with {sure} confidence, for data like these {certificate.units} independent "

@@ -37,9 +37,10 @@ PRECISIONS = ("f32", "bf16", "fp16", "int8")
 )  # fmt: skip
 @click.option(
     "--exits", type=names, metavar="A,B,C|1,3,4|auto",
-    help="Exits to keep: outputs, first to last; or numbers; or auto, those that pay on --data.",
+    help="Exits to keep: outputs, first to last; or numbers; or auto, those that pay on --data, "
+    "by FLOPs alone.",
 )  # fmt: skip
-@click.option("--budget", metavar="0.5", help="With --exits auto: mean cost to be good at.")
+@click.option("--budget", metavar="0.5", help="With --exits auto: mean FLOPs to be good at.")
 @click.option("--truncate", type=int, metavar="K", help="Cut the model at exit K, without others.")
 @click.option(
     "--gate", default="statistics", show_default=True,

@@ -10,6 +10,7 @@ from edgeexit.budget import CostKind
 from edgeexit.bundle.bundle import Bundle
 from edgeexit.bundle.exits import ExitFamily
 from edgeexit.bundle.selection import read_selection
+from edgeexit.cli.batch_lines import batch_answer
 from edgeexit.cli.reply import Reply
 from edgeexit.cli.selection_tables import selection_lines
 from edgeexit.cli.tables import count, manifest_answer, stage_table
@@ -66,6 +67,7 @@ def _calibration(family: ExitFamily | None) -> dict[str, Any] | None:
             for kind in family.costs
         },
         "p95": None if family.tail is None else asdict(family.tail),
+        "batches": {kind: batch_answer(table) for kind, table in family.costs.items()},
         "estimated": [kind for kind, table in family.costs.items() if table.estimated],
     }
 

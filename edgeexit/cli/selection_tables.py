@@ -20,6 +20,7 @@ def selection_lines(selection: Selection | None) -> list[str | Table]:
     return [
         f"exits kept: {kept} {of}; {_effort(selection.search)}",
         *_quality_lines(selection.search, len(selection.kept) == len(selection.exits)),
+        "  by FLOPs alone: neither time nor energy was looked at; edgeexit bench measures time",
         _table(selection),
     ]
 
@@ -64,7 +65,7 @@ def _table(selection: Selection) -> Table:
         )
         for entry in selection.exits
     ]
-    columns = ("exit", "name", "", "head and gate / static", "points it is worth")
+    columns = ("exit", "name", "", "head and gate / static FLOPs", "points it is worth")
     return Table(columns, rows, text_columns=("name", ""))
 
 

@@ -26,10 +26,12 @@ from edgeexit.report.missing import BUSY, missing
 from edgeexit.report.operating import (
     Operating,
     Place,
+    drawn_cost,
     exits_taken,
     family_kind,
     fitted_curve,
     fitted_point,
+    in_batches,
     measured_curve,
     measured_exits,
     measured_point,
@@ -189,7 +191,7 @@ def _curve(subject: Subject, found: Evaluation | None) -> CurveFacts:
     relative = None
     if family is not None:
         table = family.costs[family_kind(family, budget)]
-        relative = None if budget is None else budget.value / table.static
+        relative = None if budget is None else drawn_cost(family, budget)
         if found is None or found.records.quality_kind == family.quality_kind:
             fitted = fitted_curve(family, table.kind)
         if found is None:
@@ -235,13 +237,16 @@ def _advice(subject: Subject, curve: CurveFacts, point: Operating | None) -> Adv
     profile = subject.here.profile
     exits = curve.exits or tuple(Place(cost, 0.0) for cost in costs)
     milliseconds = None
-    if profile is not None and point is not None and profile.load <= BUSY:
+    family, budget = subject.family, subject.budget
+    batches = family is not None and budget is not None and in_batches(family, budget)
+    # The profile's mean is that of single calls, which says nothing of batches.
+    if profile is not None and point is not None and profile.load <= BUSY and not batches:
         milliseconds = (profile.mean(point.shares), profile.static.median)
     case = Case(
         curve.measured or curve.fitted,
         exits,
         curve.static or Place(1.0, 0.0),
-        subject.budget,
+        subject.stated,
         point,
         f"{'estimated ' if subject.estimated else ''}{_UNITS[subject.kind]}",
         curve.quality,

@@ -59,10 +59,33 @@ class Operating:
 
 
 def family_kind(family: ExitFamily, budget: Budget | None) -> CostKind:
-    """Return the kind of cost to draw: the budget's, else FLOPs where they were calibrated."""
-    if budget is not None and budget.kind in family.costs:
+    """Return the kind of cost to draw: the budget's, else FLOPs where they were calibrated.
+
+    Costs in batches do not add up sample by sample, so other data cannot be placed among them.
+    """
+    if budget is not None and budget.kind in family.costs and not in_batches(family, budget):
         return budget.kind
     return "flops" if "flops" in family.costs else next(iter(family.costs))
+
+
+def in_batches(family: ExitFamily, budget: Budget) -> bool:
+    """Return whether a budget is one of samples in batches."""
+    table = family.costs.get(budget.kind)
+    return table is not None and table.batch is not None
+
+
+def drawn_cost(family: ExitFamily, budget: Budget) -> float:
+    """Return a budget as a fraction of the static model's cost, in the kind that is drawn.
+
+    Raises:
+        BudgetError: The family cannot serve it.
+    """
+    table = family.costs[family_kind(family, budget)]
+    if table.kind == budget.kind:
+        return budget.value / table.static
+    rows = np.arange(len(family.quality))
+    cost = np.interp(family.position(budget), rows, family.curve(table.kind))
+    return float(cost) / table.static
 
 
 def fitted_curve(family: ExitFamily, kind: CostKind) -> tuple[Place, ...]:
@@ -82,7 +105,8 @@ def fitted_point(family: ExitFamily, budget: Budget) -> Operating:
         BudgetError: The family cannot serve it.
     """
     point = point_at(family, budget)
-    place = Place(point.relative, point.quality)
+    cost = drawn_cost(family, budget) if in_batches(family, budget) else point.relative
+    place = Place(cost, point.quality)
     return Operating(place, point.drop, None, None, point.shares)
 
 

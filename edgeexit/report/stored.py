@@ -48,6 +48,13 @@ class Subject:
         return "flops" if self.family is None else family_kind(self.family, self.budget)
 
     @property
+    def stated(self) -> str | None:
+        """The budget in words, marked where its costs are estimated; None where there is none."""
+        if self.family is None or self.budget is None:
+            return None if self.budget is None else str(self.budget)
+        return self.family.stated(self.budget)
+
+    @property
     def estimated(self) -> bool:
         """Whether these costs come from a model of the device and not from a sensor."""
         return self.family is not None and self.family.costs[self.kind].estimated
@@ -65,12 +72,8 @@ def stored_model(subject: Subject) -> Model:
         class_count(manifest),
         manifest.static_flops,
         manifest.static_params,
-        None if subject.budget is None else _stated(subject.family, subject.budget),
+        subject.stated,
     )
-
-
-def _stated(family: ExitFamily | None, budget: Budget) -> str:
-    return str(budget) if family is None else family.stated(budget)
 
 
 def stored_calibrated(subject: Subject) -> Calibrated | None:
@@ -79,16 +82,14 @@ def stored_calibrated(subject: Subject) -> Calibrated | None:
     if family is None:
         return None
     certificate = family.certificate
-    certified = None
-    if certificate is not None and budget is not None:
-        certified = family.stated(certificate.at(budget).budget)
+    certified = None if budget is None else family.certified(budget)
     return Calibrated(
         family.policy,
         family.samples,
         family.data_sha256,
         tuple(sorted(family.costs)),
         None if certificate is None else certificate.confidence,
-        certified,
+        None if certified is None else family.stated(certified.budget),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeexit.budget import Budget
 from edgeexit.calibrate.frontier import DEFAULT_MAX_DROP
 from edgeexit.calibrate.verdict import WORTHWHILE
 from edgeexit.report.operating import Operating, Place
@@ -36,7 +35,7 @@ class Case:
         curve: The family's curve, from cheap to dear; empty without calibrated exits.
         exits: Each exit alone.
         static: The static model.
-        budget: The budget in force, or None.
+        budget: The budget in force in words, marked where it is estimated, or None.
         point: What it does, or None.
         unit: What costs are fractions of, e.g. ``FLOPs``.
         quality: ``accuracy`` or ``agreement``.
@@ -48,7 +47,7 @@ class Case:
     curve: Sequence[Place]
     exits: Sequence[Place]
     static: Place
-    budget: Budget | None
+    budget: str | None
     point: Operating | None
     unit: str
     quality: str

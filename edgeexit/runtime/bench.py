@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -16,12 +18,15 @@ from edgeexit.errors import InputError
 from edgeexit.runtime.lane import take_samples
 from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.runtime import Runtime
-from edgeexit.runtime.timing import Ratio, TimeStats
+from edgeexit.runtime.timing import NANOSECONDS_A_MILLISECOND, Ratio, TimeStats
 from edgeexit.runtime.whole import WholeModel
 
 Arrays = dict[str, npt.NDArray[Any]]
 OpenModel = Callable[[Machine, int], WholeModel]
 """Opens a baseline on a machine at a fixed batch size."""
+
+Draw = Callable[[np.random.Generator], Mapping[str, Callable[[], object]]]
+"""Draws samples and returns by name the calls that answer them."""
 
 EDGEEXIT, STATIC, AGAIN = "edgeexit", "static", "static again"
 
@@ -29,7 +34,6 @@ _ROUND_SAMPLES = 16
 """Samples a round at batch 1: enough that a round holds the mix of exits."""
 
 _WARM_ROUNDS = 2
-_NANOSECONDS_A_MILLISECOND = 1e6
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ def _qualities(
             # The last batch begins anew at the first sample, as the size is fixed.
             starts = range(0, len(dataset), batch)
             slots = [np.arange(start, start + batch) % len(dataset) for start in starts]
-            logits = np.concatenate([model(_rows(runtime, dataset, s))[0] for s in slots])
+            logits = np.concatenate([model(rows_of(runtime, dataset, s))[0] for s in slots])
         finally:
             model.close()
         answers[model.name] = logits[: len(dataset)].argmax(axis=-1)
@@ -174,7 +178,6 @@ def _qualities(
 def _speeds(
     runtime: Runtime, dataset: Dataset, openers: Sequence[OpenModel], batch: int, rounds: int
 ) -> list[Speed]:
-    calls_a_round = max(1, _ROUND_SAMPLES // batch)
     with ExitStack() as stack:
         models = [opener(runtime.machine, batch) for opener in openers]
         for model in models:
@@ -182,7 +185,12 @@ def _speeds(
         contenders: dict[str, Callable[[Arrays], object]] = {EDGEEXIT: runtime}
         contenders |= {model.name: model for model in models}
         contenders[AGAIN] = models[0]
-        times = _interleave(runtime, dataset, contenders, batch, calls_a_round, rounds)
+
+        def draw(order: np.random.Generator) -> Mapping[str, Callable[[], object]]:
+            inputs = rows_of(runtime, dataset, order.integers(0, len(dataset), batch))
+            return {name: partial(contender, inputs) for name, contender in contenders.items()}
+
+        times = interleave(draw, batch, rounds)
     return [
         Speed(
             name,
@@ -195,33 +203,38 @@ def _speeds(
     ]
 
 
-def _interleave(
-    runtime: Runtime,
-    dataset: Dataset,
-    contenders: Mapping[str, Callable[[Arrays], object]],
-    batch: int,
-    calls_a_round: int,
-    rounds: int,
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Return ``(rounds, calls_a_round)`` milliseconds a contender."""
+def interleave(draw: Draw, batch: int, rounds: int) -> dict[str, npt.NDArray[np.float64]]:
+    """Time calls in turn, on samples drawn anew for each turn.
+
+    Args:
+        draw: Returns the calls of a turn.
+        batch: Samples that they answer: small batches take several turns a round.
+        rounds: Rounds.
+
+    Returns:
+        By name ``(rounds, turns a round)`` milliseconds.
+    """
+    turns = max(1, _ROUND_SAMPLES // batch)
     order = np.random.default_rng(0)
-    names = list(contenders)
-    times = {name: np.zeros((rounds, calls_a_round)) for name in names}
-    for number in range(-_WARM_ROUNDS, rounds):
-        for call in range(calls_a_round):
-            rows = order.integers(0, len(dataset), batch)
-            inputs = _rows(runtime, dataset, rows)
-            # In random order: whoever follows a certain other would otherwise find its caches.
-            for index in order.permutation(len(names)):
-                start = perf_counter_ns()
-                contenders[names[index]](inputs)
-                spent = perf_counter_ns() - start
-                if number >= 0:
-                    times[names[index]][number, call] = spent / _NANOSECONDS_A_MILLISECOND
-    return times
+    times: dict[str, list[int]] = defaultdict(list)
+    for turn in range(-_WARM_ROUNDS * turns, rounds * turns):
+        calls = draw(order)
+        names = list(calls)
+        # In random order: whoever follows a certain other would otherwise find its caches.
+        for index in order.permutation(len(names)):
+            start = perf_counter_ns()
+            calls[names[index]]()
+            spent = perf_counter_ns() - start
+            if turn >= 0:
+                times[names[index]].append(spent)
+    # Named in the order of the calls, not in that of the first turn.
+    return {
+        name: np.reshape(times[name], (rounds, turns)) / NANOSECONDS_A_MILLISECOND for name in names
+    }
 
 
-def _rows(runtime: Runtime, dataset: Dataset, rows: Sequence[int] | npt.NDArray[Any]) -> Arrays:
+def rows_of(runtime: Runtime, dataset: Dataset, rows: Sequence[int] | npt.NDArray[Any]) -> Arrays:
+    """Return the inputs of some samples of a data set, in the model's layout."""
     slots = np.asarray(rows, np.intp)
     return {
         spec.name: take_samples(dataset.inputs[spec.name], spec, slots)

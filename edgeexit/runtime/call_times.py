@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.bundle.cache import DeviceCache
-from edgeexit.bundle.codec import decode, encode
-from edgeexit.errors import BundleError, ResourceError
-from edgeexit.runtime.power.conditions import Conditions, mode_changed, read_conditions
+from edgeexit.runtime.kept import Kept
+from edgeexit.runtime.power.conditions import Conditions, read_conditions
 from edgeexit.runtime.profile import golden_inputs
 from edgeexit.runtime.runtime import Runtime
+from edgeexit.runtime.timing import NANOSECONDS_A_MILLISECOND, rounds_within
 
 CALL_SECONDS = 4.0
 """How long to measure unless told otherwise."""
@@ -30,12 +29,7 @@ BUSY = 0.5
 """Runnable processes a core above which times are warned of."""
 
 _MIN_ROUNDS = 60
-_MAX_ROUNDS = 5000
-_WARM_ROUNDS = 3
-_ENTRY = "call-times"
 _ROUNDING = 1e-12
-_AGAIN = "the times of calls are measured again"
-_NANOSECONDS_A_MILLISECOND = 1e6
 
 _LOGGER = logging.getLogger("edgeexit")
 
@@ -73,6 +67,10 @@ class CallTimes:
         """``(K, LEVELS)``; a later exit counts as no faster than one before it, at any level."""
         return np.maximum.accumulate(np.asarray(self.exits, dtype=np.float64), axis=0)
 
+    def is_of(self, exits: int) -> bool:
+        """Return whether these are the quantiles of so many exits."""
+        return [len(row) for row in self.exits] == [LEVELS] * exits
+
     def shares_within(self, milliseconds: float) -> Array:
         """Return F_k at a time: the fraction ``(K,)`` of calls to each exit that take no longer."""
         return self._distributions(np.array([milliseconds]))[:, 0]
@@ -103,6 +101,9 @@ class CallTimes:
         return np.stack(rows)
 
 
+_KEPT = Kept("call-times", CallTimes, "the times of calls are measured again")
+
+
 def load_or_measure_calls(
     runtime: Runtime, seconds: float = CALL_SECONDS, *, root: Path = Path("/")
 ) -> CallTimes:
@@ -118,24 +119,19 @@ def load_or_measure_calls(
     Raises:
         BundleError: The bundle has no golden inputs.
     """
-    kept = kept_calls(runtime.machine.cache, runtime.plan.exits)
-    if kept is not None and not mode_changed(_AGAIN, kept.before.mode, root):
+    cache, exits = runtime.machine.cache, runtime.plan.exits
+    kept = _KEPT.load_current(cache, root)
+    if kept is not None and kept.is_of(exits):
         return kept
     times = measure_calls(runtime, seconds, root=root)
-    # A cache that cannot be written costs a measurement, never the answer.
-    with contextlib.suppress(ResourceError):
-        runtime.machine.cache.write_json(_ENTRY, encode(times))
+    _KEPT.store(cache, times)
     return times
 
 
 def kept_calls(cache: DeviceCache, exits: int) -> CallTimes | None:
     """Return the times in a device's cache; None where there are none of so many exits."""
-    with contextlib.suppress(BundleError, ResourceError):
-        kept = cache.read_json(_ENTRY)
-        if kept is not None:
-            times = decode(CallTimes, kept, _ENTRY)
-            return times if [len(row) for row in times.exits] == [LEVELS] * exits else None
-    return None
+    times = _KEPT.load(cache)
+    return times if times is not None and times.is_of(exits) else None
 
 
 def measure_calls(
@@ -160,17 +156,15 @@ def measure_calls(
         )
     order = np.random.default_rng(0)
     rounds: list[list[int]] = []
-    end = perf_counter_ns() + int(seconds * 1e9)
-    while len(rounds) < _MAX_ROUNDS + _WARM_ROUNDS:
-        if len(rounds) >= _MIN_ROUNDS + _WARM_ROUNDS and perf_counter_ns() > end:
-            break
+    for counts in rounds_within(seconds, _MIN_ROUNDS):
         times = [0] * runtime.plan.exits
         for exit_number in order.permutation(runtime.plan.exits) + 1:
             start = perf_counter_ns()
             runtime.run_to(inputs, int(exit_number))
             times[exit_number - 1] = perf_counter_ns() - start
-        rounds.append(times)
-    milliseconds = np.asarray(rounds[_WARM_ROUNDS:]) / _NANOSECONDS_A_MILLISECOND
+        if counts:
+            rounds.append(times)
+    milliseconds = np.asarray(rounds) / NANOSECONDS_A_MILLISECOND
     quantiles = np.quantile(milliseconds, np.linspace(0.0, 1.0, LEVELS), axis=0).T
     rows = tuple(tuple(float(value) for value in row) for row in quantiles)
     return CallTimes(runtime.machine.fingerprint, len(milliseconds), rows, before)

@@ -139,10 +139,7 @@ class Control:
             pending: Inputs begun and not answered yet.
         """
         count = len(exits)
-        if count == 1:
-            tabled = self._costs[exits.item() - 1]
-        else:
-            tabled = float(self.lookup.per_exit[exits - 1].mean())
+        tabled = self._costs[exits.item() - 1] if count == 1 else self.lookup.tabled(exits)
         self.calls += 1
         self.inputs += count
         if self.book is not None:

@@ -66,9 +66,9 @@ class Dial:
         check_device(family, budget, fingerprint)
         settings = family.settings(budget)
         limits = tuple(float(t) for t in settings.thresholds)
-        certificate = family.certificate
-        certified = None if certificate is None else certificate.at(budget).budget
-        return cls(budget, settings.params, limits, certified)
+        certified = family.certified(budget)
+        snapped = None if certified is None else certified.budget
+        return cls(budget, settings.params, limits, snapped)
 
 
 def warn_of_mode(family: ExitFamily | None, fingerprint: str) -> None:

@@ -11,9 +11,9 @@ from time import perf_counter
 import numpy as np
 
 from edgeexit.bundle.cache import DeviceCache
-from edgeexit.bundle.codec import decode, encode
-from edgeexit.errors import BundleError, ResourceError
-from edgeexit.runtime.power.conditions import mode_changed, read_conditions
+from edgeexit.errors import ResourceError
+from edgeexit.runtime.kept import Kept
+from edgeexit.runtime.power.conditions import read_conditions
 from edgeexit.runtime.power.cpu_time import PowerModel
 from edgeexit.runtime.power.find import find_meter
 from edgeexit.runtime.power.meter import Meter, MeterInfo
@@ -38,8 +38,7 @@ _MOST_ROUNDS = 1000
 _WINDOW_CALLS = 3
 _WARM_CALLS = 5
 _IDLE_SHARE = 0.5
-_ENTRY = "energy"
-_AGAIN = "energy is measured again"
+_KEPT = Kept("energy", EnergyProfile, "energy is measured again")
 
 
 def load_or_measure_energy(
@@ -54,8 +53,8 @@ def load_or_measure_energy(
         seconds: How long to measure.
         root: What stands in place of ``/`` where sensors and clocks are looked for.
     """
-    kept = kept_energy(runtime.machine.cache)
-    if kept is not None and not mode_changed(_AGAIN, kept.before.mode, root):
+    kept = _KEPT.load_current(runtime.machine.cache, root)
+    if kept is not None:
         return kept
     profile = measure_energy(runtime, seconds, root=root)
     keep_energy(runtime, profile)
@@ -64,17 +63,12 @@ def load_or_measure_energy(
 
 def kept_energy(cache: DeviceCache) -> EnergyProfile | None:
     """Return the profile in a device's cache, or None where there is none that can be read."""
-    with contextlib.suppress(BundleError, ResourceError):
-        kept = cache.read_json(_ENTRY)
-        if kept is not None:
-            return decode(EnergyProfile, kept, _ENTRY)
-    return None
+    return _KEPT.load(cache)
 
 
 def keep_energy(runtime: Runtime, profile: EnergyProfile) -> None:
     """Put a profile into the device's cache in place of an older one, where it can be written."""
-    with contextlib.suppress(ResourceError):
-        runtime.machine.cache.write_json(_ENTRY, encode(profile))
+    _KEPT.store(runtime.machine.cache, profile)
 
 
 def measure_energy(

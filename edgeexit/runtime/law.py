@@ -128,7 +128,9 @@ class Lookup:
     def __init__(self, family: ExitFamily, kind: CostKind) -> None:
         self._family = family
         self._curve = family.curve(kind)
+        self._batch = family.costs[kind].batch
         self.per_exit: npt.NDArray[np.float64] = np.asarray(family.costs[kind].per_exit)
+        self._added_up = family.shares @ self.per_exit
         self.low, self.high = float(self.per_exit[0]), float(self.per_exit[-1])
         self._params = tuple(np.asarray(vector, np.float32) for vector in family.params)
         gates = len(self._params)
@@ -136,6 +138,20 @@ class Lookup:
         self._cheapest = Setting(None, self._params, (float("-inf"),) * gates)
         self._dearest = Setting(None, self._params, (NEVER,) * gates)
         self._made: dict[int, Setting] = {}
+
+    def tabled(self, exits: npt.NDArray[np.int32]) -> float:
+        """Return the mean cost of a call's samples by the table.
+
+        A batch that waits costs what it costs where all leave at its last exit. One that shrinks is
+        taken to cost what the rows of the knob do at which exits cost as much when added up.
+
+        Args:
+            exits: ``(n,)`` exits taken, from 1.
+        """
+        if self._batch is not None and self._batch.mode == "whole":
+            return float(self.per_exit[exits.max() - 1])
+        mean = float(self.per_exit[exits - 1].mean())
+        return mean if self._batch is None else float(np.interp(mean, self._added_up, self._curve))
 
     def at(self, aim: float) -> Setting:
         """Return the setting whose mean cost on the calibration set is ``aim``.

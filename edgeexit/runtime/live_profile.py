@@ -17,12 +17,11 @@ import numpy.typing as npt
 from edgeexit.errors import ResourceError
 from edgeexit.runtime.lane import Lane
 from edgeexit.runtime.result import Result
+from edgeexit.runtime.timing import NANOSECONDS_A_MILLISECOND
 from edgeexit.runtime.trace import Span, write_trace
 
 _MAX_SPANS = 200_000
 """Spans kept for the trace (about 50 MB); the sums of the summary go on beyond it."""
-
-_NANOSECONDS_A_MILLISECOND = 1e6
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,7 @@ class Profile:
         self._calls = 0
         self._call_time = 0
         self._spans: list[Span] = []
+        self._threads: dict[int, str] = {}
 
     def timed(self, lane: Lane) -> Sequence[Callable[[], None]]:
         """Return calls that run the lane's stages and note how long each took."""
@@ -111,7 +111,7 @@ class Profile:
             self._call_time += end - start
             self._exits += np.bincount(exits - 1, minlength=len(self._exits))
             details = {"samples": len(exits), "mean exit": float(exits.mean())}
-            self._keep(Span("call", start, end, threading.get_ident(), details))
+            self._keep(Span("call", start, end, threading.get_native_id(), details))
 
     def summary(self) -> ProfileSummary:
         """Return what was found so far."""
@@ -125,7 +125,7 @@ class Profile:
             return ProfileSummary(
                 self._calls,
                 int(self._exits.sum()),
-                self._call_time / _NANOSECONDS_A_MILLISECOND,
+                self._call_time / NANOSECONDS_A_MILLISECOND,
                 stages,
                 self._exits.copy(),
             )
@@ -137,8 +137,8 @@ class Profile:
             ResourceError: The place is full or read-only.
         """
         with self._lock:
-            spans = list(self._spans)
-        write_trace(spans, Path(path))
+            spans, threads = list(self._spans), dict(self._threads)
+        write_trace(spans, threads, Path(path))
 
     def _timed(self, index: int, run: Callable[[], None], bucket: int) -> Callable[[], None]:
         def timed() -> None:
@@ -153,13 +153,15 @@ class Profile:
             totals = self._totals[index]
             totals += (1, bucket, end - start)
             details: dict[str, Any] = {"batch": bucket}
-            span = Span(f"stage {index + 1}", start, end, threading.get_ident(), details)
+            span = Span(f"stage {index + 1}", start, end, threading.get_native_id(), details)
             if self._keep(span):
                 self._times[index].append(end - start)
 
     def _keep(self, span: Span) -> bool:
         if len(self._spans) >= _MAX_SPANS:
             return False
+        if span.thread not in self._threads:
+            self._threads[span.thread] = threading.current_thread().name
         self._spans.append(span)
         return True
 
@@ -175,12 +177,12 @@ def profile_active() -> ResourceError:
 
 def _stage_times(number: int, times: list[int], totals: list[int]) -> StageTimes:
     runs, slots, total = totals
-    milliseconds = np.asarray(times or [0]) / _NANOSECONDS_A_MILLISECOND
+    milliseconds = np.asarray(times or [0]) / NANOSECONDS_A_MILLISECOND
     return StageTimes(
         number,
         runs,
         slots,
-        total / _NANOSECONDS_A_MILLISECOND,
+        total / NANOSECONDS_A_MILLISECOND,
         float(np.median(milliseconds)),
         float(np.percentile(milliseconds, 95)),
         float(milliseconds.min()),

@@ -21,13 +21,12 @@ from edgeexit.runtime.result import Result
 from edgeexit.runtime.setting import Setting
 from edgeexit.runtime.stats import SCORE_EDGES, Stats
 from edgeexit.runtime.tally import Overruled, Tally
+from edgeexit.runtime.timing import NANOSECONDS_A_MILLISECOND
 
 _LOGGER = logging.getLogger("edgeexit")
 
 _LOOK_EVERY = 64
 """Samples of a tally between two looks at whether a window is full."""
-
-_NANOSECONDS_A_MILLISECOND = 1e6
 
 
 class Monitor:
@@ -111,7 +110,7 @@ class Monitor:
             tally = Tally(self._count)
             self._tallies.append(tally)
         deadline = self._deadline()
-        tally.call(nanoseconds, None if deadline is None else deadline * _NANOSECONDS_A_MILLISECOND)
+        tally.call(nanoseconds, None if deadline is None else deadline * NANOSECONDS_A_MILLISECOND)
         if len(result.exits) == 1 and overruled is None and result.rejected is None:
             tally.one(result.exits.item() - 1, result.scores.item(), setting)
         else:
@@ -148,7 +147,7 @@ class Monitor:
             exits=exits,
             exit_costs=costs,
             scores=_sum([tally.scores for tally in tallies], shape),
-            call_ms=sum(tally.nanoseconds for tally in tallies) / _NANOSECONDS_A_MILLISECOND,
+            call_ms=sum(tally.nanoseconds for tally in tallies) / NANOSECONDS_A_MILLISECOND,
             deadline_ms=self._deadline(),
             over_deadline=sum(tally.over for tally in tallies),
             timed_calls=sum(tally.timed for tally in tallies),

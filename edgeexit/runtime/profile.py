@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,25 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeexit.bundle.cache import DeviceCache
-from edgeexit.bundle.codec import decode, encode
 from edgeexit.bundle.exits import CostTable
-from edgeexit.errors import BundleError, ResourceError
 from edgeexit.runtime.inputs import InputCheck
+from edgeexit.runtime.kept import Kept
 from edgeexit.runtime.lane import Lane, take_samples
-from edgeexit.runtime.power.conditions import Conditions, mode_changed, read_conditions
+from edgeexit.runtime.power.conditions import Conditions, read_conditions
 from edgeexit.runtime.runtime import Runtime
-from edgeexit.runtime.timing import TimeStats
+from edgeexit.runtime.timing import NANOSECONDS_A_MILLISECOND, TimeStats, rounds_within
 from edgeexit.runtime.whole import WholeModel
 
 MEASURE_SECONDS = 4.0
 """How long a batch size is measured unless told otherwise."""
 
 _MIN_ROUNDS = 21
-_MAX_ROUNDS = 5000
-_WARM_ROUNDS = 3
-_ENTRY = "profile"
-_AGAIN = "the profile is measured again"
-_NANOSECONDS_A_MILLISECOND = 1e6
 
 
 @dataclass(frozen=True)
@@ -89,41 +82,46 @@ class DeviceProfile:
         return CostTable("latency", per_exit, single.static.p50, self.fingerprint, mode=mode)
 
 
-def load_or_measure(
-    runtime: Runtime, seconds: float = MEASURE_SECONDS, *, root: Path = Path("/")
-) -> DeviceProfile:
-    """Return the profile at batch 1 from the device's cache, or measure and keep it.
+_KEPT = Kept("profile", DeviceProfile, "the profile is measured again")
 
-    What was measured in another power mode of the device is measured again.
+
+def load_or_measure(
+    runtime: Runtime,
+    seconds: float = MEASURE_SECONDS,
+    *,
+    batches: Sequence[int] = (1,),
+    root: Path = Path("/"),
+) -> DeviceProfile:
+    """Return the profile from the device's cache, or measure and keep it.
+
+    What was measured in another power mode of the device is measured again, and so is all of a
+    profile that lacks a size: sizes are compared with each other.
 
     Args:
         runtime: The running bundle.
-        seconds: How long to measure.
+        seconds: How long to measure each size.
+        batches: Batch sizes that must be in it.
         root: What stands in place of ``/`` where clocks are looked for.
     """
-    kept = kept_profile(runtime.machine.cache)
-    if kept is not None and not mode_changed(_AGAIN, kept.before.mode, root):
-        return kept
-    profile = measure_profile(runtime, seconds=seconds, root=root)
+    kept = _KEPT.load_current(runtime.machine.cache, root)
+    if kept is not None:
+        sizes = [batch.batch for batch in kept.batches]
+        if set(batches) <= set(sizes):
+            return kept
+        batches = (*batches, *sizes)
+    profile = measure_profile(runtime, batches, seconds, root=root)
     keep_profile(runtime, profile)
     return profile
 
 
 def kept_profile(cache: DeviceCache) -> DeviceProfile | None:
     """Return the profile in a device's cache, or None where there is none that can be read."""
-    # A cache that cannot be read or written costs a measurement, never the answer.
-    with contextlib.suppress(BundleError, ResourceError):
-        kept = cache.read_json(_ENTRY)
-        if kept is not None:
-            return decode(DeviceProfile, kept, _ENTRY)
-    return None
+    return _KEPT.load(cache)
 
 
 def keep_profile(runtime: Runtime, profile: DeviceProfile) -> None:
     """Put a profile into the device's cache in place of an older one, where it can be written."""
-    cache = runtime.machine.cache
-    with contextlib.suppress(ResourceError):
-        cache.write_json(_ENTRY, encode(profile))
+    _KEPT.store(runtime.machine.cache, profile)
 
 
 def measure_profile(
@@ -192,14 +190,11 @@ def _rounds(
     stages = {f"stage {k}": run for k, run in enumerate(lane.runs, start=1)}
     turns: list[tuple[str, Callable[[], object]]] = [*stages.items(), *calls.items()]
     times: dict[str, list[int]] = {name: [] for name, _ in turns}
-    end = perf_counter_ns() + int(seconds * 1e9)
-    for number in range(_MAX_ROUNDS + _WARM_ROUNDS):
-        if number >= _MIN_ROUNDS + _WARM_ROUNDS and perf_counter_ns() > end:
-            break
+    for counts in rounds_within(seconds, _MIN_ROUNDS):
         for name, run in turns:
             start = perf_counter_ns()
             run()
             spent = perf_counter_ns() - start
-            if number >= _WARM_ROUNDS:
+            if counts:
                 times[name].append(spent)
-    return {name: np.asarray(t) / _NANOSECONDS_A_MILLISECOND for name, t in times.items()}
+    return {name: np.asarray(t) / NANOSECONDS_A_MILLISECOND for name, t in times.items()}

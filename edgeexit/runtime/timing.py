@@ -1,15 +1,36 @@
-"""Statistics of interleaved measurements: percentiles, and ratios with an interval."""
+"""Interleaved measurements: their rounds, and percentiles and ratios of what came of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from time import perf_counter_ns
 
 import numpy as np
 import numpy.typing as npt
 
+NANOSECONDS_A_MILLISECOND = 1e6
+
+_MAX_ROUNDS = 5000
+_WARM_ROUNDS = 3
+_NANOSECONDS_A_SECOND = 1e9
 _RESAMPLES = 2000
 _INTERVAL = (2.5, 97.5)
 """Percentiles of a 95 % interval."""
+
+
+def rounds_within(seconds: float, least: int) -> Iterator[bool]:
+    """Yield once a round whether its times count: those of the first three do not.
+
+    Args:
+        seconds: How long the rounds may take.
+        least: Rounds that count, however long they take; 5,000 at most however short.
+    """
+    end = perf_counter_ns() + int(seconds * _NANOSECONDS_A_SECOND)
+    for number in range(_WARM_ROUNDS + _MAX_ROUNDS):
+        if number >= _WARM_ROUNDS + least and perf_counter_ns() > end:
+            return
+        yield number >= _WARM_ROUNDS
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import json
 import pytest
 
 from edgeexit.budget import Budget
+from edgeexit.bundle.batch_costs import BatchCosts
+from edgeexit.bundle.certificate import Certificate, CertifiedBudget
 from edgeexit.bundle.exits import CostTable, TailLimit
 from edgeexit.bundle.exits_file import exits_bytes, parse_exits
 from edgeexit.bundle.jsonfile import seal_json
@@ -111,3 +113,70 @@ def test_a_limit_on_times_survives_the_file(limited, family):
 def test_a_limit_that_contradicts_itself(limited, changes, fault):
     with pytest.raises(BundleError, match=f"exit family: tail .*{fault}"):
         dataclasses.replace(limited, **changes)
+
+
+IN_BATCHES = CostTable(
+    "latency", (0.1, 0.2, 0.4), 0.38, "here", batch=BatchCosts("whole", 8, (0.1, 0.3, 0.4))
+)
+
+
+@pytest.fixture
+def batched(family):
+    return dataclasses.replace(family, costs={**family.costs, "latency": IN_BATCHES})
+
+
+def test_costs_in_batches_survive_the_file(batched, family):
+    assert parse_exits(exits_bytes(batched), "exits.json").costs == batched.costs
+    written = body(batched)["costs"]["latency"]["batch"]
+    assert written == {"mode": "whole", "size": 8, "per_row": [0.1, 0.3, 0.4]}
+    assert "batch" not in body(batched)["costs"]["energy"]
+    assert parse_exits(exits_bytes(family), "exits.json").costs["energy"].batch is None
+
+
+def test_in_batches_the_knob_is_laid_out_by_their_costs(batched):
+    assert batched.curve("latency").tolist() == [0.1, 0.3, 0.4]
+    assert batched.position(Budget(0.2, "latency")) == pytest.approx(0.5)
+    assert batched.position(Budget(0.35, "latency")) == pytest.approx(1.5)
+    assert batched.stated(Budget(0.2, "latency")) == "0.2 ms (whole batches of 8)"
+    with pytest.raises(
+        BudgetError,
+        match=r"cost from 0.1 ms \(whole batches of 8\) to 0.4 ms \(whole batches of 8\)",
+    ):
+        batched.position(Budget(0.05, "latency"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"per_row": (0.1, 0.4)}, "must have 3 costs, one a row, has 2"),
+        ({"per_row": (0.1, 0.4, 0.3)}, "must hold positive, finite numbers that do not fall"),
+        ({"per_row": (0.0, 0.3, 0.4)}, "must hold positive, finite numbers that do not fall"),
+        ({"per_row": (0.1, 0.3, float("nan"))}, "must hold positive, finite numbers"),
+        ({"size": 1}, "has a size of 1; 2 is the least"),
+    ],
+)
+def test_costs_in_batches_that_cannot_be(batched, changes, fault):
+    batch = dataclasses.replace(IN_BATCHES.batch, **changes)
+    table = dataclasses.replace(IN_BATCHES, batch=batch)
+    with pytest.raises(BundleError, match=rf"costs\[latency\]\.batch {fault}"):
+        dataclasses.replace(batched, costs={**batched.costs, "latency": table})
+
+
+def test_a_mode_that_is_none_is_damage(batched):
+    written = body(batched)
+    written["costs"]["latency"]["batch"]["mode"] = "single"
+    with pytest.raises(BundleError, match=r"costs\.latency\.batch\.mode"):
+        parse_exits(seal_json("exits", written)[0], "exits.json")
+
+
+def test_only_times_are_known_in_batches(family):
+    table = dataclasses.replace(ENERGY, batch=IN_BATCHES.batch)
+    with pytest.raises(BundleError, match="only times are known in batches"):
+        dataclasses.replace(family, costs={"energy": table})
+
+
+def test_costs_in_batches_cannot_be_certified(batched):
+    entry = CertifiedBudget(Budget(0.3, "latency"), 1.0)
+    certificate = Certificate(0.95, "sample", 100, 0, (entry,), None, None)
+    with pytest.raises(BundleError, match="costs in batches, which do not add up"):
+        dataclasses.replace(batched, certificate=certificate)

@@ -91,6 +91,20 @@ def test_a_budget_of_another_kind_is_not_certified():
         family.position(Budget(2.0, "latency"))
 
 
+@pytest.mark.parametrize(("estimated", "mark"), [(True, " (estimated)"), (False, "")])
+def test_budgets_that_are_not_certified_say_what_is_estimated(estimated, mark):
+    energy = CostTable("energy", (10.0, 20.0, 40.0), 40.0, "here", estimated=estimated)
+    certified = tuple(CertifiedBudget(Budget(value, "energy"), 1.0) for value in (20.0, 40.0))
+    certificate = replace(CERTIFICATE, budgets=certified)
+    family = make_family(certificate=certificate, costs={"energy": energy})
+    with pytest.raises(BudgetError) as caught:
+        family.position(Budget(15.0, "energy"))
+    assert caught.value.message == (
+        f"budget 15 mJ{mark} is not among the certified ones of kind energy: "
+        f"20 mJ{mark}, 40 mJ{mark}."
+    )
+
+
 def test_the_dial_says_which_budget_is_certified():
     dial = Dial.make((), make_family(certificate=CERTIFICATE), Budget(0.7), "here")
     assert (dial.budget, dial.certified) == (Budget(0.7), Budget(0.5))

@@ -236,6 +236,13 @@ def test_too_few_samples_say_how_many_would_do():
     assert worked == 8
 
 
+def test_too_few_samples_for_what_is_only_estimated_say_so():
+    energy = CostTable("energy", tuple(40 * cost for cost in COSTS), 40.0, "here", estimated=True)
+    small = Promise(0.95, True, (Budget(9.6, "energy"),), None)
+    with pytest.raises(InputError, match=r"too few to certify 9.6 mJ \(estimated\) with"):
+        fit_certified_family(drawn(60, 1), [energy], small)
+
+
 def test_too_few_groups():
     few = replace(drawn(300, 1), group=np.arange(300) % 3)
     with pytest.raises(InputError, match="3 groups cannot be split"):

@@ -25,6 +25,8 @@ def test_a_search_is_shown_and_kept_in_the_bundle(edgeexit, five):
     assert "searched all 15 subsets, so none is better on these samples (gap 0)" in done.stdout
     assert "at budgets 0.3, 0.5, 0.7, on average" in done.stdout
     assert "gain-soft on 600 samples, each judged unseen" in done.stdout
+    assert "by FLOPs alone: neither time nor energy was looked at" in done.stdout
+    assert "head and gate / static FLOPs" in done.stdout
     row = next(line for line in done.stdout.splitlines() if line.startswith("3 "))
     assert row.split()[1:3] == [NAME, "dropped"]
     shown = edgeexit("inspect", "five.eex")

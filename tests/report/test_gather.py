@@ -22,6 +22,7 @@ from edgeexit.runtime.runtime import Runtime
 from edgeexit.runtime.whole import WholeModel
 from tests.calibrate.energies import keep_made_up
 from tests.report.conftest import BUDGET
+from tests.runtime.batch_times import keep_batches, made_batch
 
 
 def test_the_point_is_what_the_runtime_does(calibrated, full, arrays):
@@ -177,6 +178,43 @@ def test_a_budget_in_milliseconds_is_drawn_against_latency(
     assert found.model.budget == str(budget)
     without = gather_report(calibrated.bundle, exits=exits)
     assert (without.model.budget, without.curve.kind, without.point) == (None, "flops", None)
+
+
+def test_a_budget_in_batches_is_drawn_against_flops(calibrated, tmp_path, monkeypatch):
+    """What a sample costs in a batch depends on the others; FLOPs do not."""
+    monkeypatch.setenv("EDGEEXIT_CACHE", str(tmp_path / "cache"))
+    keep_batches(calibrated.bundle, [made_batch(n, (1 + n, 2 + n, 3 + n)) for n in (1, 2, 4)])
+    exits = tmp_path / "exits.json"
+    calibrate_exits(calibrated.bundle, calibrated.data, "3ms", batch=4, mode="whole", output=exits)
+    costs = calibrated.bundle.manifest.flops_costs
+    bare = gather_report(calibrated.bundle, exits=exits)
+    assert bare.model.budget == "3 ms (whole batches of 4)"
+    assert bare.curve.kind == "flops"
+    assert bare.curve.budget == pytest.approx(np.dot(bare.point.shares, costs))
+    assert bare.point.place.cost == pytest.approx(bare.curve.budget)
+    found = gather_report(calibrated.bundle, calibrated.test, exits=exits)
+    assert found.point.place.cost == pytest.approx(np.dot(found.point.shares, costs))
+    assert "3 ms (whole batches of 4)" in render_page(found)
+
+
+@pytest.mark.parametrize(("estimated", "mark"), [(True, " (estimated)"), (False, "")])
+def test_the_verdict_says_of_its_budget_what_is_estimated(
+    calibrated, arrays, tmp_path, monkeypatch, estimated, mark
+):
+    monkeypatch.setenv("EDGEEXIT_CACHE", str(tmp_path / "cache"))
+    session = onnxruntime.InferenceSession(
+        calibrated.folder / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    first, *_, last = session.run(None, {"x": arrays["x"]})
+    # Labels of which the first exit knows those it is sure of, and the last one the others.
+    sure = np.ptp(first, axis=1) > np.quantile(np.ptp(first, axis=1), 0.7)
+    labels = np.where(sure, first.argmax(axis=1), last.argmax(axis=1))
+    np.savez(tmp_path / "data.npz", x=arrays["x"], y=labels)
+    keep_made_up(calibrated.bundle, (0.010, 0.020, 0.040), estimated=estimated)
+    exits = tmp_path / "exits.json"
+    calibrate_exits(calibrated.bundle, tmp_path / "data.npz", "30mJ", output=exits)
+    found = gather_report(calibrated.bundle, tmp_path / "data.npz", exits=exits)
+    assert f"Ship early exits at budget 30 mJ{mark}: accuracy" in found.verdict.sentence
 
 
 @pytest.mark.parametrize("estimated", [True, False])

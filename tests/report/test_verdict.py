@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 
-from edgeexit.budget import Budget
 from edgeexit.report.operating import Operating, Place
 from edgeexit.report.verdict import Case, advise
 
@@ -14,7 +13,7 @@ CASE = Case(
     CURVE,
     EXITS,
     Place(1.0, 0.902),
-    Budget(0.4),
+    "0.4",
     Operating(Place(0.4, 0.899), 0.3, -0.02, 0.6, (0.5, 0.2, 0.3)),
     "FLOPs",
     "accuracy",
@@ -37,7 +36,7 @@ def test_early_exits_at_the_budget():
 
 def test_a_budget_that_loses_too_much_is_to_be_raised():
     low = Operating(Place(0.3, 0.85), 5.2, None, None, (0.8, 0.1, 0.1))
-    found = advise(case(budget=Budget(0.3), point=low))
+    found = advise(case(budget="0.3", point=low))
     assert found.choice == "exits"
     assert "raise the budget: 0.3 gives accuracy 85.0 % at 0.30" in found.sentence
     assert "5.2 points below it; 0.40 of the static model's FLOPs is the least" in found.sentence

@@ -56,9 +56,8 @@ class FakeClock:
 
 
 def slow_down(runtime, clock, milliseconds):
-    """Make the stages of single samples take fake time: ``milliseconds[k]`` a stage."""
+    """Make the stages take fake time: ``milliseconds[k]`` a stage, at every size run so far."""
     runtime(rows_of(make_inputs(1))[0])
-    lane = runtime._pool._idle[0]._lanes[1, ()]
 
     def timed(run, index):
         def call():
@@ -67,7 +66,8 @@ def slow_down(runtime, clock, milliseconds):
 
         return call
 
-    lane.runs = [timed(run, index) for index, run in enumerate(lane.runs)]
+    for lane in runtime._pool._idle[0]._lanes.values():
+        lane.runs = [timed(run, index) for index, run in enumerate(lane.runs)]
 
 
 class FakeMeter:

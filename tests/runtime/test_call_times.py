@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeexit.bundle.codec import decode, encode
-from edgeexit.runtime import call_times
+from edgeexit.runtime import call_times, timing
 from edgeexit.runtime.call_times import (
     LEVELS,
     CallTimes,
@@ -86,7 +86,8 @@ def test_times_that_are_all_the_same():
 def test_every_exit_is_timed_on_its_own_in_a_new_order_every_round(toy_bundle, monkeypatch):
     """On a fake clock: a call that leaves at exit k takes k milliseconds and its round's tenth."""
     now, asked = [0], []
-    monkeypatch.setattr(call_times, "perf_counter_ns", lambda: now[0])
+    for module in (call_times, timing):
+        monkeypatch.setattr(module, "perf_counter_ns", lambda: now[0])
 
     def run_to(_, number):
         asked.append(number)
