@@ -10,12 +10,10 @@ import numpy as np
 
 from tests.benchmarks.measure import Times, turn
 from tests.benchmarks.race.racer import Images, Racer
-from tests.benchmarks.rows import Effort
 
 BLOCK = 20
 """Single images a turn: an app runs no other model between two answers."""
 
-ROUNDS = 60
 WARM = 3
 PAUSE = 0.005
 """Seconds before a turn, not timed: idle threads of the one before may spin for a while."""
@@ -23,19 +21,16 @@ PAUSE = 0.005
 _NANOSECONDS_A_MILLISECOND = 1e6
 
 
-def race(
-    racers: Mapping[str, Racer], images: Images, batch: int, effort: Effort
-) -> dict[str, Times]:
+def race(racers: Mapping[str, Racer], images: Images, batch: int, rounds: int) -> dict[str, Times]:
     """Return the milliseconds a call of every round, by name.
 
     Args:
         racers: Who takes part.
         images: ``(n, ...)``; each round draws its own.
         batch: Images a call. A round is one call, of single images a block of them.
-        effort: How many rounds.
+        rounds: How many.
     """
     calls = BLOCK if batch == 1 else 1
-    rounds = effort.least(ROUNDS)
     rows = _drawn(len(images), rounds * calls * batch).reshape(rounds, calls, batch)
     names = list(racers)
     for racer in racers.values():

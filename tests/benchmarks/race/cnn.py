@@ -22,7 +22,7 @@ from edgeexit.dmpo.data.normalize import Normalize
 from tests.benchmarks import networks
 from tests.benchmarks.folders import ROOT, cache_folder
 from tests.benchmarks.methods.sources import read_fashion
-from tests.benchmarks.race.course import PRECISIONS, Course, make_course
+from tests.benchmarks.race.course import PRECISIONS, ROUNDS, Course, make_course
 from tests.benchmarks.race.torch_form import TorchForm, export_exits
 from tests.benchmarks.rows import Effort
 
@@ -108,8 +108,8 @@ def cnn_course(effort: Effort) -> Course:
     bundles = {name: Bundle.open(_bundle(name)) for name in PRECISIONS}
     count = QUICK_TESTED_ON if effort.quick else TESTED_ON
     test = _images("test", slice(count))
-    form = in_torch(model)
-    return make_course("cnn", TITLE, form, bundles, _calibration(), test, BUDGET)
+    form, rounds = in_torch(model), effort.least(ROUNDS)
+    return make_course("cnn", TITLE, form, bundles, _calibration(), test, BUDGET, rounds=rounds)
 
 
 def in_torch(model: RaceCnn) -> TorchForm:

@@ -27,7 +27,9 @@ from tests.benchmarks.rows import Effort
 
 PRECISIONS = ("f32", "int8")
 CALIBRATED_ON = ("x86", "f32")
-"""Device and precision of the one calibration."""
+"""Device and precision whose thresholds the others take over."""
+
+ROUNDS = 60
 
 _LOG_ODDS_SCALE = 3.0
 """The gate's feature is a third of the log-odds (see its docstring)."""
@@ -45,8 +47,10 @@ class Course:
         exits_files: The one calibration, for each bundle.
         budget: The mean FLOPs it was calibrated at.
         thresholds: The same thresholds as K - 1 softmax probabilities.
-        images: ``(n, ...) uint8`` test images, n a multiple of the largest batch.
+        images: ``(n, ...)`` test images, n a multiple of the largest batch.
         labels: ``(n,)`` their classes.
+        rounds: Rounds of a race.
+        trained: Whether the weights are, so that accuracy means something.
     """
 
     name: str
@@ -58,6 +62,8 @@ class Course:
     thresholds: tuple[float, ...]
     images: Images
     labels: Numbers
+    rounds: int
+    trained: bool = True
 
 
 def demo_course(effort: Effort, precisions: tuple[str, ...] = PRECISIONS) -> Course:
@@ -67,7 +73,8 @@ def demo_course(effort: Effort, precisions: tuple[str, ...] = PRECISIONS) -> Cou
     bundles = {name: open_bundle(DEMO, name, effort.tell) for name in precisions}
     test = demo_data(demo.evaluation_path(), effort)
     calibration = demo_data(demo.calibration_path(), effort)
-    return make_course("demo", DEMO.title, demo_in_torch(), bundles, calibration, test)
+    form, rounds = demo_in_torch(), effort.least(ROUNDS)
+    return make_course("demo", DEMO.title, form, bundles, calibration, test, rounds=rounds)
 
 
 def make_course(
@@ -78,8 +85,11 @@ def make_course(
     calibration: Mapping[str, npt.NDArray[Any]],
     test: Mapping[str, npt.NDArray[Any]],
     budget: float = BUDGET,
+    *,
+    shared: bool = True,
+    rounds: int = ROUNDS,
 ) -> Course:
-    """Calibrate once and return the race.
+    """Calibrate and return the race.
 
     Args:
         name: Short name.
@@ -89,20 +99,24 @@ def make_course(
         calibration: ``image`` and ``y``.
         test: The same of the test images.
         budget: Mean FLOPs to calibrate at.
+        shared: Whether int8 is raced at the thresholds of f32, as the others are.
+        rounds: Rounds of a race.
     """
     device, precision = CALIBRATED_ON
     files = {each: cache_folder() / f"race-{name}-{each}.json" for each in bundles}
-    found = calibrate_exits(
-        bundles[precision], dict(calibration), budget,
-        policy="single", target=device, output=files[precision],
-    )  # fmt: skip
+    found = {
+        each: calibrate_exits(
+            bundles[each], dict(calibration), budget,
+            policy="single", target=device, output=files[each],
+        ).family
+        for each in ([precision] if shared else bundles)
+    }  # fmt: skip
     for each, bundle in bundles.items():
-        # int8 is raced at the thresholds of f32, as the others are: it is no calibration of its.
-        family = dataclasses.replace(found.family, manifest_digest=bundle.digest)
-        bundle.write_exits(family, files[each])
+        family = found.get(each, found[precision])
+        bundle.write_exits(dataclasses.replace(family, manifest_digest=bundle.digest), files[each])
     images, labels = np.ascontiguousarray(test["image"]), test["y"]
-    probabilities = as_probabilities(found.family, bundles[precision], budget)
-    return Course(name, title, form, bundles, files, budget, probabilities, images, labels)
+    limits = as_probabilities(found[precision], bundles[precision], budget)
+    return Course(name, title, form, bundles, files, budget, limits, images, labels, rounds)
 
 
 def as_probabilities(family: ExitFamily, bundle: Bundle, budget: float) -> tuple[float, ...]:

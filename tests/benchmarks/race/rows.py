@@ -28,16 +28,23 @@ POINTS = 0.5
 ON_ONE_THREAD = (("x86", "f32"), ("x86", "int8"))
 """What is raced again on one thread, where there are more."""
 
+OF_LARGE_MODELS = (*ON_ONE_THREAD, ("cpu", "f32"))
+
 
 def race_rows(effort: Effort) -> Iterator[Row]:
-    """Yield the rows of the demo model and of the CNN."""
+    """Yield the rows of the demo model, of the CNN and of the ViT-S/16."""
     from tests.benchmarks.race.cnn import cnn_course
+    from tests.benchmarks.race.vit import vit_course
 
-    for make in (demo_course, cnn_course):
+    threads = available_threads()
+    every = heats(threads)
+    large = [Heat(batch, threads, OF_LARGE_MODELS, others=batch == 1) for batch in BATCHES]
+    makers = ((demo_course, every), (cnn_course, every), (vit_course, large))
+    for make, races in makers:
         course = make(effort)
-        for heat in heats(available_threads()):
+        for heat in races:
             effort.tell(f"race: {course.name}, {heat.title}")
-            yield from heat_rows(course, heat, effort)
+            yield from heat_rows(course, heat)
 
 
 def heats(threads: int) -> list[Heat]:
@@ -48,7 +55,7 @@ def heats(threads: int) -> list[Heat]:
     return found
 
 
-def heat_rows(course: Course, heat: Heat, effort: Effort) -> Iterator[Row]:
+def heat_rows(course: Course, heat: Heat) -> Iterator[Row]:
     """Yield the rows of one model in one race."""
     with ExitStack() as stack:
         racers, refused = line_up(course, heat, stack)
@@ -56,13 +63,14 @@ def heat_rows(course: Course, heat: Heat, effort: Effort) -> Iterator[Row]:
         images, labels = course.images[:count], course.labels[:count]
         asked = racers if heat.others else {}
         answers = {name: racer.answers(images, heat.batch) for name, racer in asked.items()}
-        times = race(racers, images, heat.batch, effort)
+        times = race(racers, images, heat.batch, course.rounds)
     stem, what = f"race.{course.name}.{heat.name}", f"{course.title}, {heat.title}"
     for kind in heat.kinds:
         yield earlyon_row(stem, what, heat.batch, kind, times)
     if not heat.others:
         return
-    yield accuracy_row(stem, what, answers, labels)
+    accuracy = accuracy_row(stem, what, answers, labels)
+    yield accuracy if course.trained else dataclasses.replace(accuracy, wanted=None, met=None)
     yield decisions_row(stem, what, answers, alone=heat.batch == 1)
     if "staged" in times:
         own = times[f"edgeexit.{'.'.join(JUDGED)}"]

@@ -19,6 +19,8 @@ from edgeexit.dmpo.data.normalize import Normalize
 from edgeexit.runtime.machine import Machine
 from edgeexit.runtime.whole import WholeModel
 from tests.benchmarks.folders import cache_folder
+from tests.benchmarks.models import VIT
+from tests.benchmarks.networks import VitSmall
 from tests.benchmarks.race import earlyon_racer, rows
 from tests.benchmarks.race.clock import race
 from tests.benchmarks.race.course import make_course
@@ -27,7 +29,7 @@ from tests.benchmarks.race.monolith import write_monolith
 from tests.benchmarks.race.racer import Answers, Racer
 from tests.benchmarks.race.torch_demo import demo_in_torch
 from tests.benchmarks.race.torch_form import TorchForm, export_exits
-from tests.benchmarks.rows import Effort
+from tests.benchmarks.race.vit import in_torch
 
 WIDTH, EXITS, IMAGES = 96, 3, 192
 HAS_EARLYON = not earlyon_racer.missing_earlyon()
@@ -102,7 +104,7 @@ def course(sets):
         quant_data = {"image": calibration["image"][:64]} if precision == "int8" else None
         compile_model(source, folder, target="x86", precision=precision, quant_data=quant_data)
         bundles[precision] = Bundle.open(folder)
-    return make_course("layered", "Layered", model.form(), bundles, calibration, test)
+    return make_course("layered", "Layered", model.form(), bundles, calibration, test, rounds=3)
 
 
 def test_the_demo_in_torch_says_what_its_onnx_file_says(sets):
@@ -111,6 +113,16 @@ def test_the_demo_in_torch_says_what_its_onnx_file_says(sets):
     wanted = onnxruntime.InferenceSession(demo.model_path()).run(None, {"image": images})
     for ours, theirs in zip(found, wanted, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_vit_in_parts_says_what_it_says_whole():
+    torch.manual_seed(0)
+    model = VitSmall().eval()
+    image = VIT.random_inputs(2)
+    with torch.inference_mode():
+        wanted = model(torch.from_numpy(image))
+    for ours, theirs in zip(in_torch().all_logits(image), wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
 
 
 @pytest.mark.slow
@@ -174,7 +186,7 @@ def test_earlyon_leaves_where_edgeexit_does_or_with_its_hardest_image(course, ba
 @pytest.mark.skipif(not HAS_EARLYON, reason=earlyon_racer.INSTALL)
 @pytest.mark.parametrize("batch", [1, 32])
 def test_a_quick_race_yields_its_rows_with_decisions_and_accuracy_agreed(course, batch):
-    found = {row.name: row for row in rows.heat_rows(course, Heat(batch, 1), Effort(quick=True))}
+    found = {row.name: row for row in rows.heat_rows(course, Heat(batch, 1))}
     stem = f"race.layered.batch-{batch}.threads-1"
     keys = [f"earlyon.{device}.{precision}" for device, precision in EVERY_KIND]
     keys += ["accuracy", "decisions", "if.x86", "if.cpu", *["staged"] * (batch == 1)]
@@ -226,7 +238,7 @@ def test_everyone_is_given_the_same_images_every_round(batch, calls):
         for name in seen
     }
     images = np.arange(640, dtype=np.uint8).reshape(-1, 1)
-    times = race(racers, images, batch, Effort(quick=True))
+    times = race(racers, images, batch, 3)
     assert {name: spent.shape for name, spent in times.items()} == {"a": (3,), "b": (3,)}
     np.testing.assert_array_equal(np.stack(seen["a"]), np.stack(seen["b"]))
     assert np.stack(seen["a"])[3:].shape == (3 * calls, batch, 1)

@@ -20,17 +20,19 @@ class TorchForm:
         layers: Names of the modules in ``trunk`` after which early exits read.
         heads: One module an early exit, from what that layer gives to logits ``(B, C)``.
         shape: Of one input, ``(1, ...)``.
+        dtype: Numpy's name of its type.
     """
 
     trunk: nn.Sequential
     layers: tuple[str, ...]
     heads: tuple[nn.Module, ...]
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
+    dtype: str = "uint8"
 
     @property
     def classes(self) -> int:
         """The number C of classes."""
-        return int(self.all_logits(np.zeros(self.shape, np.uint8))[-1].shape[1])
+        return int(self.all_logits(np.zeros(self.shape, self.dtype))[-1].shape[1])
 
     def all_logits(self, images: npt.NDArray[np.generic]) -> list[npt.NDArray[np.float32]]:
         """Return the ``(n, C)`` logits of every exit."""
