@@ -121,7 +121,8 @@ class OpenVinoEngine(Engine):
         graph = core.read_model(model)
         check_tensors(model, [s.name for s in inputs], _names(graph.inputs), "inputs")
         check_tensors(model, [s.name for s in outputs], _names(graph.outputs), "outputs")
-        put_channels_last(graph, options.channels_last)
+        if options.channels_last:
+            put_channels_last(graph, options.channels_last)
         graph = self._with_edge_types(graph)
         graph.reshape({s.name: _partial_shape(s, options.dims) for s in self.inputs})
         self._compiled: openvino.CompiledModel | None
