@@ -18,8 +18,6 @@ from openvino import opset13
 
 from edgeexit.bundle.specs import TensorSpec
 
-MAP_RANK = 4
-
 TO_LAST, FROM_LAST = (0, 2, 3, 1), (0, 3, 1, 2)
 
 _WINDOWED = frozenset(
@@ -40,9 +38,7 @@ def maps_of_convolutions(stages: Sequence[Path], maps: Sequence[TensorSpec]) -> 
         stages: The stages' ONNX files.
         maps: Tensors of rank 4 with the samples along the first axis.
     """
-    names = {spec.name for spec in maps if len(spec.shape) == MAP_RANK}
-    if not names:
-        return frozenset()
+    names = {spec.name for spec in maps}
     core, found = openvino.Core(), set()
     for file in stages:
         graph = core.read_model(file)
@@ -83,11 +79,10 @@ def _put_output_last(result: Any, written: Any) -> None:
     names = written.get_names()
     # After a convolution with a sum fused into it the plugin merges nothing. A pool of one cell
     # parts them and changes no bit; the average also hands on NaN, which the largest would not.
-    cell: tuple[Any, ...] = ([1, 1], [1, 1])
     if written.get_element_type().is_real():
         pooled = opset13.avg_pool(written, [1, 1], [0, 0], [0, 0], [1, 1], True)
     else:
-        pooled = opset13.max_pool(written, *cell, [0, 0], [0, 0], [1, 1])
+        pooled = opset13.max_pool(written, [1, 1], [1, 1], [0, 0], [0, 0], [1, 1])
     ordered = opset13.transpose(pooled.output(0), np.asarray(TO_LAST)).output(0)
     written.set_names(set())
     ordered.set_names(names)
